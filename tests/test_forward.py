@@ -1,0 +1,141 @@
+"""The forward process: its steps, its shortcut and its joint law agree; nothing broadcasts."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+import tinyddpm as td
+
+schedules = st.lists(st.floats(1e-4, 0.9), min_size=1, max_size=12).map(td.Schedule)
+LINEAR = td.Schedule.linear(100)
+x, t, eps = torch.randn(3, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 50, 100]), torch.ones(3, 2)
+
+
+@given(schedules, st.floats(-3, 3))
+def test_steps_one_after_the_other_give_the_marginal(schedule, start):
+    """A Gaussian through x -> q_step(x) stays one: its mean goes through the step's mean, its variance is carried on."""
+    x0 = torch.tensor([start], dtype=torch.float64)
+    mean, var = x0, torch.zeros_like(x0)
+    for step in range(1, schedule.T + 1):
+        slope = td.q_step(schedule, torch.ones_like(x0), step).mean
+        mean, var = td.q_step(schedule, mean, step).mean, slope**2 * var + td.q_step(schedule, mean, step).var
+        marginal = td.q_marginal(schedule, x0, step)
+        torch.testing.assert_close(marginal.mean, mean, rtol=1e-13, atol=1e-15)
+        torch.testing.assert_close(marginal.var, var, rtol=1e-13, atol=0)
+
+
+@given(schedules, st.data())
+def test_joint_density_is_the_product_of_the_steps(schedule, data):
+    """The chain x_1..x_T given x_0 is one Gaussian, with Cov(x_s, x_t) = sqrt(ᾱ_t/ᾱ_s) (1-ᾱ_s): SciPy's density of it."""
+    x0 = 0.7
+    path = data.draw(st.lists(st.floats(-2, 2), min_size=schedule.T, max_size=schedule.T))
+    bar = schedule.alpha_bar[1:].numpy()
+    low, high = np.maximum.outer(bar, bar), np.minimum.outer(bar, bar)  # the earlier of two times has the larger ᾱ
+    dense = stats.multivariate_normal(np.sqrt(bar) * x0, np.sqrt(high / low) * (1 - low)).logpdf(path)
+    states = torch.tensor([x0, *path], dtype=torch.float64)
+    product = td.q_step(schedule, states[:-1], torch.arange(1, schedule.T + 1)).log_prob(states[1:]).sum().item()
+    assert product == pytest.approx(dense, rel=1e-8, abs=1e-8)
+
+
+@given(schedules, st.integers(0, 4))
+def test_q_sample_is_mean_plus_noise_for_any_rank(schedule, rank):
+    x0, noise = (torch.randn(schedule.T, *[2] * rank, dtype=torch.float64) for _ in range(2))
+    steps = torch.randperm(schedule.T) + 1
+    law = td.q_marginal(schedule, x0, steps)
+    torch.testing.assert_close(td.q_sample(schedule, x0, steps, noise), law.mean + law.var.sqrt() * noise)
+    for row, step in enumerate(steps.tolist()):  # each row has its own step
+        alone = td.q_sample(schedule, x0[row], step, noise[row])
+        torch.testing.assert_close(td.q_sample(schedule, x0, steps, noise)[row], alone)
+
+
+def test_unit_variance_is_kept():
+    """Data of variance 1 keep variance 1 at every step: what sqrt(1 - beta) is for."""
+    bar, noise = LINEAR.alpha_bar, LINEAR.one_minus_alpha_bar
+    torch.testing.assert_close(bar * 1.0 + noise, torch.ones(101, dtype=torch.float64), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_keeps_the_dtype_of_its_input(dtype):
+    a = x.to(dtype)
+    results = [td.q_step(LINEAR, a, t), td.q_marginal(LINEAR, a, t)]
+    tensors = [r.mean for r in results] + [r.var for r in results] + [td.q_sample(LINEAR, a, t, eps.to(dtype))]
+    assert all(r.dtype == dtype and r.shape == a.shape and r.isfinite().all() for r in tensors)
+
+
+@pytest.mark.parametrize("function", [td.q_step, td.q_marginal])
+def test_a_number_is_one_step_for_all(function):
+    for same in (7, np.int64(7), torch.tensor(7), torch.tensor([7, 7, 7]), torch.tensor([7, 7, 7], dtype=torch.int32)):
+        assert torch.equal(function(LINEAR, x, same).mean, function(LINEAR, x, torch.full((3,), 7)).mean)
+
+
+def test_under_compile_and_vmap():
+    expected = td.q_sample(LINEAR, x, t, eps)
+    torch.testing.assert_close(torch.func.vmap(lambda a, s, e: td.q_sample(LINEAR, a, s, e))(x, t, eps), expected)
+    compiled = torch.compile(lambda a, s, e: td.q_sample(LINEAR, a, s, e), fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x, t, eps), expected)
+
+
+def test_tables_follow_the_tensor_to_its_device():
+    assert td.q_marginal(LINEAR, x.to("meta"), t.to("meta")).mean.device.type == "meta"
+
+
+def test_gradients_reach_the_data():
+    a = x.clone().requires_grad_()
+    td.q_sample(LINEAR, a, 50, eps).sum().backward()
+    torch.testing.assert_close(a.grad, torch.full_like(a, math.sqrt(LINEAR.alpha_bar[50])))
+
+
+BAD_TIMES = [
+    (0, ValueError, r"t = 0 is outside 1\.\.100"),
+    (101, ValueError, r"t = 101 is outside 1\.\.100"),
+    (-1, ValueError, r"t = -1 is outside 1\.\.100"),
+    (1.0, TypeError, "t = 1.0 is of type float, expected an integer"),
+    (True, TypeError, "t = True is of type bool, expected an integer"),
+    (None, TypeError, "t = None is of type NoneType, expected an integer"),
+    ([1, 2, 3], TypeError, r"t = \[1, 2, 3\] is of type list, expected an integer"),
+    (torch.tensor([1, 0, 100]), ValueError, r"t\[1\] = 0 is outside 1\.\.100"),
+    (torch.tensor([1, 5, 101]), ValueError, r"t\[2\] = 101 is outside 1\.\.100"),
+    (torch.tensor(0), ValueError, r"t = 0 is outside 1\.\.100"),
+    (torch.tensor([1.0, 2.0, 3.0]), TypeError, "t has dtype torch.float32, expected an integer dtype"),
+    (torch.tensor([True, True, True]), TypeError, "t has dtype torch.bool, expected an integer dtype"),
+    (torch.tensor([1, 2]), ValueError, r"t has shape \(2,\), expected \(3,\): a step for each row of"),
+    (torch.tensor([1]), ValueError, r"t has shape \(1,\), expected \(3,\)"),
+    (torch.tensor([[1], [2], [3]]), ValueError, r"t has shape \(3, 1\), expected \(3,\)"),
+]
+
+
+@pytest.mark.parametrize("call", [td.q_step, td.q_marginal, lambda s, a, t: td.q_sample(s, a, t, eps)])
+@pytest.mark.parametrize(("bad", "error", "message"), BAD_TIMES)
+def test_bad_times_are_named(call, bad, error, message):
+    with pytest.raises(error, match=message):
+        call(LINEAR, x, bad)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: td.q_step(LINEAR, [1.0], 1), TypeError, "x_prev is of type list, expected a Tensor"),
+        (
+            lambda: td.q_step(LINEAR, torch.ones(3, dtype=torch.long), 1),
+            TypeError,
+            "x_prev has dtype torch.int64, expected a floating",
+        ),
+        (lambda: td.q_marginal(LINEAR, torch.ones(3, dtype=torch.cfloat), 1), TypeError, "x0 has dtype torch.complex64"),
+        (lambda: td.q_sample(LINEAR, torch.ones(3, dtype=torch.uint8), 1, eps), TypeError, "x0 has dtype torch.uint8"),
+        (lambda: td.q_sample(LINEAR, x, t, eps[:1]), ValueError, r"eps has shape \(1, 2\), expected \(3, 2\), the shape of x0"),
+        (lambda: td.q_sample(LINEAR, x, t, eps[:, :1]), ValueError, r"eps has shape \(3, 1\), expected \(3, 2\)"),
+        (lambda: td.q_sample(LINEAR, x, t, eps.long()), TypeError, "eps has dtype torch.int64"),
+        (lambda: td.q_sample(LINEAR, x, t, 1.0), TypeError, "eps is of type float"),
+        (lambda: td.q_sample(LINEAR, x, t, eps.to("meta")), ValueError, "eps is on meta, expected cpu"),
+        (lambda: td.q_marginal(0.1, x, t), TypeError, "schedule is of type float, expected a Schedule"),
+        (lambda: td.q_sample(None, x, t, eps), TypeError, "schedule is of type NoneType, expected a Schedule"),
+    ],
+)
+def test_bad_input_is_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

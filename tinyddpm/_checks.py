@@ -1,0 +1,79 @@
+"""Checks of arguments, each with an error that names the argument, its value and what was expected."""
+
+from __future__ import annotations
+
+import numbers
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+Time: TypeAlias = int | Tensor  # one step for the whole batch, or a LongTensor (batch,)
+
+
+def check_integer(name: str, value: int) -> int:
+    """An integer, also one of NumPy's."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} = {value!r} is of type {type(value).__name__}, expected an integer")
+    return int(value)
+
+
+def check_count(name: str, value: int, least: int = 1) -> int:
+    """An integer that is at least `least`."""
+    if check_integer(name, value) < least:
+        raise ValueError(f"{name} = {value} is below {least}")
+    return int(value)
+
+
+def check_number(name: str, value: float, low: float, high: float) -> float:
+    """A number strictly between `low` and `high`, also one of NumPy's."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} = {value!r} is of type {type(value).__name__}, expected a number")
+    if not low < value < high:
+        raise ValueError(f"{name} = {value} is outside ({low:g}, {high:g})")
+    return float(value)
+
+
+def check_type(name: str, value: object, expected: type) -> None:
+    """An instance of a class."""
+    if not isinstance(value, expected):
+        raise TypeError(f"{name} is of type {type(value).__name__}, expected a {expected.__name__}")
+
+
+def check_tensor(name: str, value: Tensor) -> None:
+    """A tensor of real floating-point numbers."""
+    check_type(name, value, Tensor)
+    if not value.is_floating_point():
+        raise TypeError(f"{name} has dtype {value.dtype}, expected a floating-point dtype")
+
+
+def check_like(name: str, value: Tensor, model_name: str, model: Tensor) -> None:
+    """A floating-point tensor of the shape and on the device of another: nothing is broadcast."""
+    check_tensor(name, value)
+    if value.shape != model.shape:
+        raise ValueError(f"{name} has shape {tuple(value.shape)}, expected {tuple(model.shape)}, the shape of {model_name}")
+    if value.device != model.device:
+        raise ValueError(f"{name} is on {value.device}, expected {model.device}, where {model_name} is")
+
+
+def check_time(t: Time, T: int, name: str, x: Tensor) -> Tensor:
+    """A step of 1..T for each row of `x`, or one step for all of them; returned as a LongTensor on the device of `x`."""
+    if not isinstance(t, Tensor):
+        if not 1 <= check_integer("t", t) <= T:
+            raise ValueError(f"t = {t} is outside 1..{T}")
+        return torch.tensor(int(t), device=x.device)
+    if t.is_floating_point() or t.is_complex() or t.dtype == torch.bool:
+        raise TypeError(f"t has dtype {t.dtype}, expected an integer dtype such as torch.int64")
+    if t.ndim and t.shape != x.shape[:1]:
+        raise ValueError(f"t has shape {tuple(t.shape)}, expected {tuple(x.shape[:1])}: a step for each row of {name}")
+    if values_can_be_read(t):
+        outside = ((t < 1) | (t > T)).flatten().nonzero()
+        if len(outside):
+            i = int(outside[0])
+            raise ValueError(f"t{f'[{i}]' if t.ndim else ''} = {int(t.flatten()[i])} is outside 1..{T}")
+    return t.to(device=x.device, dtype=torch.int64)
+
+
+def values_can_be_read(x: Tensor) -> bool:
+    """Whether Python may look at the values of `x`: not while torch.compile traces, under torch.func.vmap, or on "meta"."""
+    return not (torch.compiler.is_compiling() or torch._C._functorch.is_batchedtensor(x) or x.is_meta)

@@ -1,0 +1,112 @@
+"""Small data: four sets of points in the plane, and scikit-learn's real 8x8 digits.
+
+Each set of points has mean 0 and variance 1 in both coordinates, so that the same schedule suits all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tinyddpm._checks import check_count
+
+EIGHT_GAUSSIANS_STD = 0.1  # of each of the eight; their centres lie on a circle of the radius that makes the variance 1
+EIGHT_GAUSSIANS_RADIUS = math.sqrt(2 * (1 - EIGHT_GAUSSIANS_STD**2))
+
+
+def eight_gaussians(n: int, generator: torch.Generator | None = None) -> Tensor:
+    """Eight round Gaussians on a ring, equally likely: `n` draws, float32 (n, 2).
+
+    Args:
+        n: how many points, 1 or more.
+        generator: where the randomness comes from; without it, PyTorch's default generator.
+
+    Raises:
+        TypeError, ValueError: n is not an integer, or below 1.
+
+    Example:
+        >>> eight_gaussians(3, torch.Generator().manual_seed(0)).shape
+        torch.Size([3, 2])
+    """
+    angle = torch.randint(8, (check_count("n", n),), generator=generator) * (math.pi / 4)
+    centre = EIGHT_GAUSSIANS_RADIUS * torch.stack([angle.cos(), angle.sin()], dim=1)
+    return centre + EIGHT_GAUSSIANS_STD * torch.randn(n, 2, generator=generator)
+
+
+def two_moons(n: int, generator: torch.Generator | None = None) -> Tensor:
+    """Two half ellipses that reach into one another, with a little noise: `n` draws, float32 (n, 2).
+
+    Args and errors as for `eight_gaussians`.
+
+    Example:
+        >>> two_moons(3, torch.Generator().manual_seed(0)).shape
+        torch.Size([3, 2])
+    """
+    angle = math.pi * torch.rand(check_count("n", n), generator=generator)
+    side = torch.randint(2, (n,), generator=generator) * 2 - 1  # the upper moon, and its image under a half turn
+    points = side[:, None] * torch.stack([angle.cos() - 0.5, angle.sin() - 0.25], dim=1)
+    return _standardised(points, torch.tensor([3 / 4, 9 / 16 - 1 / math.pi]), 0.1, generator)
+
+
+def swiss_roll(n: int, generator: torch.Generator | None = None) -> Tensor:
+    """A spiral of one and a half turns, with a little noise: `n` draws, float32 (n, 2).
+
+    Args and errors as for `eight_gaussians`.
+
+    Example:
+        >>> swiss_roll(3, torch.Generator().manual_seed(0)).shape
+        torch.Size([3, 2])
+    """
+    angle = math.pi * (1.5 + 3 * torch.rand(check_count("n", n), generator=generator))
+    points = angle[:, None] * torch.stack([angle.cos(), angle.sin()], dim=1)
+    mean = torch.tensor([2.0, 2 / (3 * math.pi)])  # of a cos a and a sin a, for a uniform on (1.5 pi, 4.5 pi)
+    square = torch.tensor([39 * math.pi**2 / 8 - 0.25, 39 * math.pi**2 / 8 + 0.25])  # and the means of their squares
+    return _standardised(points - mean, square - mean**2, 0.05, generator)
+
+
+def checkerboard(n: int, generator: torch.Generator | None = None) -> Tensor:
+    """The dark squares of a four by four board, evenly filled: `n` draws, float32 (n, 2).
+
+    Args and errors as for `eight_gaussians`.
+
+    Example:
+        >>> checkerboard(3, torch.Generator().manual_seed(0)).shape
+        torch.Size([3, 2])
+    """
+    column = torch.randint(4, (check_count("n", n),), generator=generator)
+    row = 2 * torch.randint(2, (n,), generator=generator) + column % 2
+    corner = torch.stack([column, row], dim=1) - 2.0
+    return (corner + torch.rand(n, 2, generator=generator)) * math.sqrt(12) / 4  # a side of √12 has variance 1
+
+
+def _standardised(points: Tensor, variance: Tensor, noise_std: float, generator: torch.Generator | None) -> Tensor:
+    """Scales centred points of a known variance (2,), and adds noise, so that the variance is 1 in all."""
+    noise = noise_std * torch.randn(points.shape, generator=generator)
+    return points * ((1 - noise_std**2) / variance).sqrt() + noise
+
+
+def digits() -> Tensor:
+    """1797 handwritten digits of 8x8 pixels, float32 (1797, 1, 8, 8): their 17 grey levels lie evenly in [-1, 1].
+
+    They come with scikit-learn (the test part of the UCI set "Optical Recognition of Handwritten Digits").
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+    """
+    return torch.from_numpy(_load_digits().images).float()[:, None] / 8 - 1
+
+
+def digit_labels() -> Tensor:
+    """Which digit each image of `digits` shows: int64 (1797,), values 0..9."""
+    return torch.from_numpy(_load_digits().target).long()
+
+
+def _load_digits() -> Any:
+    try:
+        from sklearn.datasets import load_digits
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("the digits need scikit-learn: pip install 'tinyddpm[book]'", name="sklearn") from error
+    return load_digits()

@@ -1,0 +1,88 @@
+"""A Gaussian with independent coordinates: the one family of distributions that the derivation needs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tinyddpm._checks import check_like, check_tensor, check_type, values_can_be_read
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian:
+    """N(mean, var): a Gaussian for each element of `mean`, independent of the others.
+
+    Attributes:
+        mean: a floating-point tensor of any shape.
+        var: the variances, 0 or more, in the shape of `mean`; a number stands for all of them. Where it is 0, the
+            value is certain.
+
+    Raises:
+        TypeError: mean is not a floating-point tensor, or var neither such a tensor nor a number.
+        ValueError: var has another shape than mean, is negative, NaN or infinite.
+
+    Example:
+        >>> Gaussian(torch.zeros(2), 1.0).log_prob(torch.zeros(2))
+        tensor([-0.9189, -0.9189])
+    """
+
+    mean: Tensor
+    var: Tensor
+
+    def __post_init__(self) -> None:
+        check_tensor("mean", self.mean)
+        if isinstance(self.var, int | float) and not isinstance(self.var, bool):
+            object.__setattr__(self, "var", self.mean.new_tensor(self.var).expand_as(self.mean))
+        check_like("var", self.var, "mean", self.mean)
+        if values_can_be_read(self.var) and self.var.numel():
+            for worst in self.var.aminmax():
+                if not 0 <= worst < math.inf:
+                    raise ValueError(f"var has an entry {worst.item()}, expected finite variances of 0 or more")
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """One draw of each element, in the shape, dtype and device of `mean`."""
+        noise = torch.empty_like(self.mean).normal_(generator=generator)
+        return self.mean + self.var.sqrt() * noise
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """The log density at `x`, element by element, in nats.
+
+        Where `var` is 0, the density is infinite at the mean and zero elsewhere.
+
+        Args:
+            x: a tensor of the shape of `mean`.
+        """
+        check_like("x", x, "mean", self.mean)
+        error = (x - self.mean) ** 2
+        exponent = torch.where(error == 0, self.var.log(), error / self.var + self.var.log())
+        impossible = (self.var == 0) & (error > 0)  # where the line above is inf - inf
+        return -0.5 * (torch.where(impossible, math.inf, exponent) + math.log(2 * math.pi))
+
+    def kl(self, other: Gaussian) -> Tensor:
+        """KL(self || other), element by element, in nats: how much is lost by taking `other` for `self`.
+
+        With the ratio r of the variances and the difference d of the means in standard deviations of `other`, it is
+        (r - 1 - log(r) + d²) / 2. Eq. (1.13) is the case of a standard normal `other`.
+
+        Args:
+            other: a Gaussian of the same shape.
+        """
+        check_type("other", other, Gaussian)
+        check_like("other.mean", other.mean, "mean", self.mean)
+        error = (self.mean - other.mean) ** 2
+        return 0.5 * (_excess(self.var, other.var) + torch.where(error == 0, error, error / other.var))
+
+
+def _excess(a: Tensor, b: Tensor) -> Tensor:
+    """r - 1 - log(r) for the ratio r = a / b, to full precision also near r = 1, where the two parts nearly cancel.
+
+    There, with u = r - 1 and s = u / (2 + u), log(r) = 2 artanh(s) = 2 (s + s³/3 + s⁵/5 + ...) and u = 2s + us.
+    """
+    r, u = a / b, torch.where(a == b, torch.zeros_like(a), (a - b) / b)  # 0, not 0/0, where both are 0
+    s = u / (2 + u)
+    tail = sum(s ** (2 * k) / (2 * k + 3) for k in range(10))
+    far = torch.where(r == math.inf, r, u - r.log())
+    return torch.where(u.abs() < 0.25, s * (u - 2 * s * s * tail), far)

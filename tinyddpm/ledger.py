@@ -1,0 +1,397 @@
+"""The ledger: every numbered equation of the book is checked by a machine where it stands.
+
+A chapter calls `verify` under an equation that claims something, `define` under one that introduces something, and
+`refute` under a slip that is often met. Each call shows its verdict or raises `CheckFailed`. Each check is also run on
+broken versions of its claim (a sign, a factor, an exponent, an index changed), which it must reject: a check that
+cannot fail is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+try:
+    import sympy as sp
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("tinyddpm.ledger needs SymPy: pip install 'tinyddpm[book]'", name="sympy") from error
+
+__all__ = ["CheckFailed", "N", "define", "refute", "verify"]
+
+MIME = "application/vnd.tinyddpm.check+json"  # the verdict as data, beside the text, in a chapter's stored output
+LETTERS = {r"\bar\alpha": "ᾱ", r"\bar\epsilon": "ε̄", r"\alpha": "α", r"\beta": "β", r"\epsilon": "ε", r"\sigma": "σ"}
+DIGITS = 30  # of the numbers at which two expressions are told apart
+
+
+class CheckFailed(AssertionError):
+    """An equation's check did not hold, or could not have failed. The message shows the equation and the residual."""
+
+
+class NotProved(CheckFailed):
+    """The two sides agree in numbers, but SymPy does not simplify their difference to zero."""
+
+
+class N(sp.Function):  # type: ignore[misc]
+    """The density of a Gaussian, N(x, mean, variance), as a SymPy expression that stays as it is written.
+
+    `.doit()` writes it out. The variance is taken to be positive.
+
+    Example:
+        >>> from sympy import symbols
+        >>> x, m = symbols("x m", real=True)
+        >>> N(x, m, 1).doit()
+        sqrt(2)*exp(-(-m + x)**2/2)/(2*sqrt(pi))
+    """
+
+    nargs = 3
+
+    def doit(self, **hints: Any) -> sp.Expr:
+        """The density written out."""
+        x, mean, var = (arg.doit(**hints) for arg in self.args)
+        return sp.exp(-((x - mean) ** 2) / (2 * var)) / sp.sqrt(2 * sp.pi * var)
+
+    def _latex(self, printer: Any, **_: Any) -> str:
+        x, mean, var = (printer.doprint(arg) for arg in self.args)
+        return rf"\mathcal{{N}}\left({x};\ {mean},\ {var}\right)"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the ledger: what was claimed, how it was checked, and what the check rejects."""
+
+    tag: str
+    kind: str  # "symbolic", "exact", "definition" or "refuted"
+    verdict: str
+    statement: str | None
+    rejected: int = 0  # how many broken versions the check was run on; it rejected each
+    broken: tuple[str, ...] = ()  # the names of those that the chapter wrote itself
+    lhs: str | None = None  # the two sides as SymPy's srepr, where there are any
+    rhs: str | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\d+\.\d+", self.tag):
+            raise ValueError(f"tag = {self.tag!r} is not chapter.number, such as '2.7'")
+        if self.kind != "refuted" and not self.rejected:
+            raise CheckFailed(f"({self.tag}) is a check that cannot fail: it rejects no broken version of its claim")
+
+    def __str__(self) -> str:
+        if self.kind == "refuted":
+            return f"✗ {self.verdict}"
+        names = ", ".join(f"“{name}”" for name in self.broken)
+        return f"✓ ({self.tag}) {self.verdict}; rejects {self.rejected} broken versions" + (f", among them {names}" if names else "")
+
+    def show(self) -> None:
+        """Displays the verdict, in a notebook together with its data, from which the ledger page is made."""
+        try:
+            from IPython import display, get_ipython
+        except ModuleNotFoundError:
+            print(self)
+            return
+        if get_ipython() is None:
+            print(self)
+        else:
+            display.display({"text/plain": str(self), MIME: asdict(self)}, raw=True)  # type: ignore[no-untyped-call]
+
+
+def verify(
+    tag: str,
+    lhs: Any = None,
+    rhs: Any = None,
+    *,
+    exact: Any = None,
+    against: Any = None,
+    rtol: float = 1e-10,
+    given: Mapping[sp.Symbol, Any] | None = None,
+    noise: Sequence[sp.Symbol] = (),
+    broken: Mapping[str, Any] | None = None,
+    statement: str | None = None,
+) -> None:
+    """Checks the claim of equation `tag`: shows the verdict, or raises.
+
+    There are two ways. With `lhs` and `rhs`, SymPy must simplify lhs - rhs to 0 with every symbol free. With `exact`
+    and `against`, two numbers or arrays that were computed independently must agree, element by element.
+
+    Args:
+        tag: the equation's number, such as "2.7".
+        lhs, rhs: the two sides as SymPy expressions. Integrals are evaluated and `N` is written out.
+        exact, against: numbers, arrays or tensors of one shape; `exact` is the claim.
+        rtol: relative tolerance of the second way.
+        given: what symbols of the two sides stand for, such as {beta_t: 1 - alpha_t}.
+        noise: independent standard normal symbols. The claim is then equality in distribution: both sides have the
+            same mean, and the coefficient of the one noise in `rhs` is the standard deviation of all noise in `lhs`.
+            A symbol that is `given` as an `N` is drawn from it.
+        broken: by name, further right-hand sides (or values of `exact`) that are wrong and must be rejected.
+        statement: the statement of the derivation that the equation makes, such as "S4".
+
+    Raises:
+        CheckFailed: the claim does not hold, SymPy cannot prove it, or the check accepts a broken version.
+        TypeError: neither or both of the two ways were asked for.
+    """
+    _check(tag, lhs, rhs, exact, against, rtol, given or {}, noise, broken or {}, statement).show()
+
+
+def refute(tag: str, lhs: Any = None, rhs: Any = None, *, slip: str, **claim: Any) -> None:
+    """Shows that a wrong variant of equation `tag` is rejected, and how; raises if it is not.
+
+    Args:
+        tag: the equation of which this is a slip.
+        lhs, rhs: as for `verify`, and so are the further keyword arguments.
+        slip: what the slip is, in words.
+
+    Raises:
+        CheckFailed: the claim holds, or is neither proved nor told apart in numbers.
+    """
+    arguments: dict[str, Any] = {
+        "exact": None,
+        "against": None,
+        "rtol": 1e-10,
+        "given": {},
+        "noise": (),
+        "broken": {},
+        "statement": None,
+    }
+    try:
+        _check(tag, lhs, rhs, **{**arguments, **claim})
+    except NotProved:
+        raise
+    except CheckFailed as error:
+        Check(tag, "refuted", f"{slip}: {error}", claim.get("statement")).show()
+    else:
+        raise CheckFailed(f"({tag}) holds, so {slip!r} is no slip")
+
+
+def define(
+    tag: str,
+    formula: Any,
+    code: Any,
+    args: Sequence[sp.Symbol] = (),
+    *,
+    rtol: float = 1e-12,
+    given: Mapping[sp.Symbol, Any] | None = None,
+    broken: Mapping[str, Any] | None = None,
+    statement: str | None = None,
+) -> None:
+    """Checks that the package computes what equation `tag` defines: code against formula.
+
+    Args:
+        tag: the equation's number, such as "1.1".
+        formula: a SymPy expression in the symbols `args`; or, without `args`, numbers computed from the formula.
+        code: a function that calls the package, one argument for each of `args`; or, without `args`, the package's
+            numbers. Integer symbols are passed as int, others as float64 tensors.
+        args: the symbols. Their values are drawn: between 0 and 1 for positive symbols, from 2 to 6 for integers, else
+            between -2 and 2.
+        rtol: relative tolerance of the comparison.
+        given, broken, statement: as for `verify`.
+
+    Raises:
+        CheckFailed: the code does not compute the formula, or the check accepts a broken version.
+    """
+    if not args:
+        _compare(tag, "definition", formula, code, rtol, _number_slips(formula), broken or {}, statement).show()
+        return
+    points = [_point(args, f"{tag}/{i}") for i in range(5)]
+
+    def values(expr: Any) -> list[float]:
+        numbers = [sp.N(sp.sympify(expr).subs(given or {}).subs(point).doit(), DIGITS) for point in points]
+        return [float(n) if n.is_real else math.nan for n in numbers]  # the root of a slip may be imaginary
+
+    def call(point: Mapping[sp.Symbol, sp.Rational]) -> float:
+        return float(code(*(int(point[s]) if s.is_integer else torch.tensor(float(point[s]), dtype=torch.float64) for s in args)))
+
+    computed = [call(point) for point in points]
+    slips = [values(slip) for slip in _slips(formula, args)]
+    wrong = {name: values(expr) for name, expr in (broken or {}).items()}
+    _compare(tag, "definition", values(formula), computed, rtol, slips, wrong, statement, rhs=sp.srepr(formula)).show()
+
+
+# ---- symbolic checks: lhs - rhs simplifies to 0 ----
+
+
+def _check(
+    tag: str, lhs: Any, rhs: Any, exact: Any, against: Any, rtol: float, given: Mapping[sp.Symbol, Any],
+    noise: Sequence[sp.Symbol], broken: Mapping[str, Any], statement: str | None,
+) -> Check:  # fmt: skip
+    symbolic, numeric = (lhs is not None and rhs is not None), (exact is not None and against is not None)
+    if symbolic == numeric:
+        raise TypeError(f"equation {tag!r}: give either lhs and rhs, or exact= and against=")
+    if numeric:
+        return _compare(tag, "exact", exact, against, rtol, _number_slips(exact), broken, statement)
+
+    lhs, rhs = sp.sympify(lhs), sp.sympify(rhs)
+    left = _compared(lhs, given, noise)
+    for a, b in zip(left, _compared(rhs, given, noise, claimed=True), strict=True):
+        _prove(tag, a, b)
+
+    def accepts(claim: sp.Expr, agree: Callable[[sp.Expr, sp.Expr], bool]) -> bool:
+        try:
+            return all(agree(a, b) for a, b in zip(left, _compared(claim, given, noise, claimed=True), strict=True))
+        except CheckFailed:  # not even of the form of the claim
+            return False
+
+    rejected = 0
+    for slip in _slips(rhs, sorted((lhs.free_symbols | rhs.free_symbols) - set(noise), key=str)):
+        if not accepts(slip, _same_numbers):
+            rejected += 1
+        elif not accepts(slip, _is_zero):  # what SymPy proves as well is another way to write the claim, not a slip
+            raise CheckFailed(f"({tag}) the check accepts a broken version of its claim: {slip}")
+    for name, wrong in broken.items():
+        if accepts(sp.sympify(wrong), _same_numbers):
+            raise CheckFailed(f"({tag}) the check accepts the broken version {name!r}: {wrong}")
+    verdict = "proved: same mean, same standard deviation" if noise else "proved: left − right = 0"
+    return Check(tag, "symbolic", verdict, statement, rejected + len(broken), tuple(broken), sp.srepr(lhs), sp.srepr(rhs))
+
+
+def _compared(
+    side: sp.Expr, given: Mapping[sp.Symbol, Any], noise: Sequence[sp.Symbol], claimed: bool = False
+) -> tuple[sp.Expr, ...]:
+    """What is compared of a side: its value or, with noise, the mean and the standard deviation of its law."""
+    if isinstance(given.get(side), N):
+        side = given[side]
+    else:
+        for _ in given:  # a symbol may stand for an expression in other symbols that stand for something
+            side = side.subs({k: v for k, v in given.items() if not isinstance(v, N)})
+    if not noise:
+        return (_evaluate(side),)
+    if isinstance(side, N):
+        return (*_compared(side.args[1], given, ()), sp.sqrt(_compared(side.args[2], given, ())[0]))
+    coefficients = [c for c in (sp.expand(side).diff(e) for e in noise) if c != 0]
+    if any(c.has(*noise) for c in coefficients) or (claimed and len(coefficients) != 1):
+        raise CheckFailed(f"{side} is not {'a mean plus one noise' if claimed else 'linear in the noise'}")
+    std = coefficients[0] if claimed else sp.sqrt(sp.expand(sum(c**2 for c in coefficients)))
+    return side.subs(dict.fromkeys(noise, 0)), std
+
+
+def _evaluate(expr: sp.Expr) -> sp.Expr:
+    """Evaluates integrals, sums and products and writes densities out. SymPy is told that their variances are positive."""
+    if not expr.has(sp.Integral):
+        return expr.doit()
+    variances = {n.args[2]: sp.Dummy(positive=True) for n in expr.atoms(N)}
+    renamed = expr.replace(N, lambda x, mean, var: N(x, mean, variances[var]))
+    return sp.expand_log(sp.simplify(renamed.doit())).subs({dummy: var for var, dummy in variances.items()})
+
+
+def _prove(tag: str, lhs: sp.Expr, rhs: sp.Expr) -> None:
+    if _is_zero(lhs, rhs):
+        return
+    residual = sp.simplify(lhs - rhs)
+    shown = f"left − right = {_plain(residual)}" if len(str(residual)) < 120 else "left − right is not 0"
+    if _same_numbers(lhs, rhs):
+        raise NotProved(f"({tag}) is not proved: {shown}, though it is 0 in numbers")
+    point = _point(residual.free_symbols, tag)
+    where = ", ".join(f"{_plain(s)} = {float(v):g}" for s, v in point.items())
+    raise CheckFailed(f"({tag}) does not hold: {shown}" + (f"; it is {sp.N(residual.subs(point), 3)} at {where}" if point else ""))
+
+
+def _plain(expr: sp.Expr) -> str:
+    """An expression as text without the LaTeX of its symbols."""
+    text = str(expr)
+    for latex, letter in LETTERS.items():
+        text = text.replace(latex, letter)
+    return text
+
+
+def _is_zero(lhs: sp.Expr, rhs: sp.Expr) -> bool:
+    """Whether SymPy shows lhs = rhs, by their difference or, for products of densities, by their quotient."""
+    ways: tuple[Callable[[], sp.Expr], ...] = (
+        lambda: sp.expand(lhs - rhs),
+        lambda: sp.simplify(_tidy(lhs) - _tidy(rhs)),
+        lambda: sp.simplify(_tidy(sp.powsimp(_tidy(lhs) / _tidy(rhs)))) - 1,
+    )
+    return _same_numbers(lhs, rhs) and any(way() == 0 for way in ways)
+
+
+def _tidy(expr: sp.Expr) -> sp.Expr:
+    """Brings what stands in an exponential or under a root to one form, so that equal factors cancel."""
+    expr = expr.replace(sp.exp, lambda arg: sp.exp(sp.cancel(sp.together(arg))))
+    is_root = lambda e: e.is_Pow and e.exp.is_Rational and not e.exp.is_Integer  # noqa: E731
+    return expr.replace(is_root, lambda e: sp.Pow(sp.factor(sp.expand(e.base)), e.exp))
+
+
+def _same_numbers(lhs: sp.Expr, rhs: sp.Expr) -> bool:
+    """Whether lhs and rhs agree to 15 digits at three points: a quick no, never a proof."""
+    for seed in "012":
+        point = _point(lhs.free_symbols | rhs.free_symbols, seed)
+        a, b = (sp.N(side.subs(point), DIGITS) for side in (lhs, rhs))
+        if not (a.is_number and b.is_number and bool(abs(a - b) <= 1e-15 * (1 + abs(a)))):
+            return False
+    return True
+
+
+def _point(symbols: Iterable[sp.Symbol], seed: str) -> dict[sp.Symbol, sp.Rational]:
+    """A value for each symbol, the same in every run."""
+    draw, point = random.Random(seed), {}
+    for s in sorted(symbols, key=str):
+        if s.is_integer:
+            point[s] = sp.Integer(draw.randint(2, 6))
+        else:
+            point[s] = sp.Rational(draw.randint(150, 850) if s.is_positive else draw.randint(-2000, 2000), 1000)
+    return point
+
+
+def _slips(expr: sp.Expr, symbols: Sequence[sp.Symbol]) -> Iterator[sp.Expr]:
+    """Every expression one slip away: a sign, a factor of two, a number or exponent off by one, another symbol."""
+    yield 2 * expr
+    yield from _slips_within(expr, symbols)
+
+
+def _slips_within(expr: sp.Expr, symbols: Sequence[sp.Symbol]) -> Iterator[sp.Expr]:
+    if expr.is_Symbol and expr in symbols:
+        yield from [s for s in symbols if s != expr and s.is_positive == expr.is_positive][:1]
+    elif expr.is_Rational:
+        yield expr + 1
+    elif expr.is_Add or expr.is_Mul:
+        yield from (expr.func(*expr.args[:i], -arg, *expr.args[i + 1 :]) for i, arg in enumerate(expr.args))
+    parts = 1 if isinstance(expr, sp.Integral | sp.Sum | sp.Product) else len(expr.args)  # leave the limits alone
+    for i, part in enumerate(expr.args[:parts]):
+        yield from (expr.func(*expr.args[:i], slip, *expr.args[i + 1 :]) for slip in _slips_within(part, symbols))
+
+
+# ---- numeric checks: two computations agree ----
+
+
+def _compare(
+    tag: str, kind: str, claim: Any, against: Any, rtol: float, slips: Iterable[Any], broken: Mapping[str, Any],
+    statement: str | None, rhs: str | None = None,
+) -> Check:  # fmt: skip
+    a, b = _array(claim), _array(against)
+    if a.shape != b.shape:
+        raise CheckFailed(f"({tag}) compares the shapes {a.shape} and {b.shape}")
+    error = _relative_error(a, b)
+    if not error <= rtol:
+        raise CheckFailed(f"({tag}) does not hold: the two sides differ by {error:.3g} of their size, {rtol:g} was allowed")
+    rejected = 0
+    for slip in slips:
+        if _relative_error(_array(slip), b) > rtol:
+            rejected += 1
+        elif not np.allclose(slip, a, rtol=1e-14, atol=0):  # else it is the claim itself, such as the negative of zero
+            raise CheckFailed(f"({tag}) the check accepts a broken version of its claim")
+    for name, wrong in broken.items():
+        if _relative_error(_array(wrong), b) <= rtol:
+            raise CheckFailed(f"({tag}) the check accepts the broken version {name!r}")
+    verdict = "the code computes the formula" if kind == "definition" else "two independent computations agree"
+    return Check(tag, kind, f"{verdict} to {rtol:.0e}", statement, rejected + len(broken), tuple(broken), None, rhs)
+
+
+def _number_slips(claim: Any) -> list[np.ndarray[Any, Any]]:
+    """The sign, a factor of two, and an index wrong."""
+    a = _array(claim)
+    return [-a, 2 * a, np.roll(a, 1)]
+
+
+def _array(value: Any) -> np.ndarray[Any, Any]:
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value, dtype=np.float64)
+
+
+def _relative_error(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
+    """The largest |a - b| / |b|; 0 where both are 0, infinite where the shapes differ or a number is not finite."""
+    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return math.inf
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.where(a == b, 0.0, np.abs(a - b) / np.abs(b)).max(initial=0.0))

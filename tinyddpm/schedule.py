@@ -1,0 +1,144 @@
+"""The noise schedule: beta_t, and the tables that follow from it (chapter "The forward process")."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from decimal import Decimal, localcontext
+
+import torch
+from torch import Tensor
+
+from tinyddpm._checks import Time, check_count, check_number, check_time
+
+
+class Schedule:
+    """How much noise each step of the forward process adds: T variances beta_1, ..., beta_T, and what follows from them.
+
+    Every table is a float64 tensor of shape (T+1,) whose index is t. Row 0 is clean data: beta 0, alpha_bar 1.
+
+    Attributes:
+        T (int): the number of steps.
+        beta: the variance of the noise that step t adds. Eq. (1.1)
+        alpha: 1 - beta, the share of the variance that step t keeps. Eq. (1.3)
+        alpha_bar: the product of alpha over the steps 1..t, the share that is left of the data. Eq. (1.4)
+        one_minus_alpha_bar: 1 - alpha_bar without cancellation, the variance of all the noise up to t. Eq. (1.12)
+        beta_tilde: (1 - alpha_bar[t-1]) / (1 - alpha_bar[t]) * beta[t], the variance of the posterior. Row 1 is 0:
+            given x_0, nothing about it is unknown. (Ho et al. 2020, Eq. 7)
+        snr: alpha_bar / (1 - alpha_bar), the ratio of signal to noise. Row 0 is infinite.
+
+    The tables are computed from beta with 50 digits and rounded once, so each entry is the float64 next to the exact
+    value.
+
+    Args:
+        beta: the T variances, as a list, an array or a tensor with one dimension; each inside (0, 1).
+
+    Raises:
+        TypeError: beta does not hold real numbers.
+        ValueError: beta is empty, not one-dimensional, or has an entry that is NaN or outside (0, 1).
+
+    Example:
+        >>> schedule = Schedule([0.1, 0.2])
+        >>> schedule.alpha_bar
+        tensor([1.0000, 0.9000, 0.7200], dtype=torch.float64)
+    """
+
+    def __init__(self, beta: Sequence[float] | Tensor) -> None:
+        steps = _variances(beta)
+        self.T = len(steps)
+        rows = [(Decimal(0), Decimal(1), Decimal(1), Decimal(0), Decimal(0))]
+        with localcontext() as context:
+            context.prec = 50
+            for b in map(Decimal, steps):
+                _, _, alpha_bar, noise, _ = rows[-1]
+                new_noise = (1 - b) * noise + b  # what was there shrinks, the step's own is added; Eq. (1.8)
+                rows.append((b, 1 - b, alpha_bar * (1 - b), new_noise, noise / new_noise * b))
+            snr = [math.inf] + [float(row[2] / row[3]) for row in rows[1:]]
+        tables = torch.tensor([[float(entry) for entry in row] for row in rows], dtype=torch.float64)
+        self.beta, self.alpha, self.alpha_bar, self.one_minus_alpha_bar, self.beta_tilde = (c.clone() for c in tables.T)
+        self.snr = torch.tensor(snr, dtype=torch.float64)
+        self._copies: dict[tuple[str, torch.device], Tensor] = {}
+
+    @classmethod
+    def linear(cls, T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedule:
+        """beta grows by equal amounts from beta_1 to beta_T (Ho et al. 2020, section 4). With T = 1 it is beta_1.
+
+        Example:
+            >>> Schedule.linear(T=3, beta_1=0.1, beta_T=0.3).beta
+            tensor([0.0000, 0.1000, 0.2000, 0.3000], dtype=torch.float64)
+        """
+        T = check_count("T", T)
+        beta_1, beta_T = check_number("beta_1", beta_1, 0, 1), check_number("beta_T", beta_T, 0, 1)
+        return cls(torch.linspace(beta_1, beta_T, T, dtype=torch.float64))
+
+    @classmethod
+    def cosine(cls, T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Schedule:
+        """alpha_bar follows a squared cosine, so that the data fade evenly (Nichol and Dhariwal 2021, Eq. 17).
+
+        alpha_bar_t = cos²(a_t) / cos²(a_0) with a_t = (t/T + s) / (1 + s) * pi/2; beta is cut off at `max_beta`.
+
+        Args:
+            T: the number of steps.
+            s: the offset, 0 or more, that keeps the first steps from being too small.
+            max_beta: the largest beta, inside (0, 1). The last step would otherwise have beta_T = 1.
+
+        Example:
+            >>> Schedule.cosine(T=3).beta
+            tensor([0.0000, 0.2553, 0.6659, 0.9990], dtype=torch.float64)
+        """
+        T = check_count("T", T)
+        s, max_beta = check_number("s", s, -math.inf, math.inf), check_number("max_beta", max_beta, 0, 1)
+        if s < 0:
+            raise ValueError(f"s = {s} is below 0")
+        # beta_t = (cos²(a_{t-1}) - cos²(a_t)) / cos²(a_{t-1}) subtracts numbers that are nearly equal. The same as a
+        # product: sin(a_t - a_{t-1}) sin(a_t + a_{t-1}) / cos²(a_{t-1}). All angles are whole multiples of `step` when
+        # counted down from pi/2: a_{t-1} = pi/2 - k * step. The sum is taken on the side of pi/2 where it is smaller.
+        step, beta = math.pi / 2 / (T * (1 + s)), []
+        for k in range(T, 0, -1):
+            total = step * min(2 * k - 1, 2 * (T - k) + 1 + 2 * T * s)
+            beta.append(min(math.sin(step) * math.sin(total) / math.sin(k * step) ** 2, max_beta))
+        return cls(beta)
+
+    def at(self, table: str, t: Time, x: Tensor, name: str = "x") -> Tensor:
+        """Rows `t` of a table, in float64 and shaped to multiply `x`.
+
+        Args:
+            table: the name of an attribute, such as "alpha_bar".
+            t: steps in 1..T: a LongTensor (batch,), or an integer for the whole batch.
+            x: a tensor (batch, ...), which gives the device and the number of dimensions.
+            name: what to call `x` in errors.
+
+        Returns:
+            A tensor (batch, 1, ..., 1) with as many dimensions as `x`, or a scalar tensor for a single t.
+        """
+        t = check_time(t, self.T, name, x)
+        rows = self._table(table, x.device)[t]
+        return rows.reshape(-1, *[1] * (x.ndim - 1)) if t.ndim else rows
+
+    def _table(self, name: str, device: torch.device) -> Tensor:
+        table: Tensor = getattr(self, name)
+        if table.device == device:
+            return table
+        if (name, device) not in self._copies:
+            dtype = torch.float32 if device.type == "mps" else torch.float64  # that device has no float64
+            self._copies[name, device] = table.to(device=device, dtype=dtype)
+        return self._copies[name, device]
+
+    def __repr__(self) -> str:
+        return f"Schedule(T={self.T}, beta_1={self.beta[1]:.4g}, beta_T={self.beta[-1]:.4g}, alpha_bar_T={self.alpha_bar[-1]:.4g})"
+
+
+def _variances(beta: Sequence[float] | Tensor) -> list[float]:
+    try:
+        table = beta.detach().cpu() if isinstance(beta, Tensor) else torch.as_tensor(beta, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"beta = {beta!r} is not a sequence of real numbers") from error
+    if table.is_complex() or table.dtype == torch.bool:
+        raise TypeError(f"beta has dtype {table.dtype}, expected real numbers")
+    if table.ndim != 1 or not len(table):
+        raise ValueError(f"beta has shape {tuple(table.shape)}, expected one dimension with at least one entry")
+    steps: list[float] = table.double().tolist()
+    for i, b in enumerate(steps):
+        if not 0 < b < 1:
+            raise ValueError(f"beta[{i}] = {b} is outside (0, 1)")
+    return steps

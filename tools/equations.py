@@ -1,0 +1,67 @@
+"""A Sphinx extension: places to jump to at the equations, links at their citations, and the table of the ledger.
+
+The chapters stay plain Markdown, which reads the same in Colab and on a code host. What only a built page can offer is
+added here: "(2.7)" in a text becomes a link to the equation that is tagged 2.7.
+"""
+
+import re
+
+import notebooks
+from docutils import nodes
+
+CITATION = re.compile(r"\((\d+\.\d+)\)")
+PLACEHOLDER = "<!-- the equations -->"
+MARK = {"symbolic": "proved by SymPy", "exact": "two computations agree", "definition": "code against formula"}
+
+
+def read_equations(app):
+    """Where each tag stands."""
+    app.equations = {e.tag: e for path in notebooks.chapters() for e in notebooks.equations(path)}
+
+
+def add_links(app, doctree):
+    """Marks the tagged equations of a page, and turns the citations in its text into links."""
+    for block in list(doctree.findall(nodes.math_block)):
+        for tag in notebooks.TAG.findall(block.astext()):
+            block.parent.insert(block.parent.index(block), nodes.target("", "", ids=[f"eq-{tag.replace('.', '-')}"]))
+    for text in list(doctree.findall(nodes.Text)):
+        if isinstance(text.parent, nodes.reference | nodes.literal | nodes.literal_block | nodes.math | nodes.raw | nodes.comment):
+            continue
+        parts = CITATION.split(text.astext())
+        if len(parts) > 1 and not isinstance(text.parent, nodes.math_block):
+            text.parent.replace(text, [_link(app, part) if i % 2 else nodes.Text(part) for i, part in enumerate(parts) if part])
+
+
+def _link(app, tag):
+    equation = app.equations.get(tag)
+    if equation is None:
+        return nodes.Text(f"({tag})")
+    page = app.builder.get_relative_uri(app.env.docname, equation.chapter)
+    return nodes.reference("", f"({tag})", internal=True, refuri=f"{page}#{equation.anchor}")
+
+
+def fill_ledger(app, docname, source):
+    """Puts one row for each equation into the ledger page."""
+    if PLACEHOLDER not in source[0]:
+        return
+    rows = ["| equation | it says | statement | how it is checked | rejects |", "|---|---|---|---|---|"]
+    slips = ["| slip of | what the check answers |", "|---|---|"]
+    for path in notebooks.chapters():
+        app.env.note_dependency(str(path))
+        checks = notebooks.checks(path)
+        for equation in notebooks.equations(path):
+            check = next(c for c in checks if c["tag"] == equation.tag and c["kind"] != "refuted")
+            formula = " ".join(equation.latex.split(r"\qquad")[0].rstrip(" ,.").split())
+            rows.append(
+                f"| ({equation.tag}) | ${formula}$ | {check['statement'] or '–'} | {MARK[check['kind']]} | {check['rejected']} broken versions |"
+            )
+        slips += [f"| ({c['tag']}) | {c['verdict']} |" for c in checks if c["kind"] == "refuted"]
+    source[0] = source[0].replace(PLACEHOLDER, "\n".join(rows)).replace("<!-- the slips -->", "\n".join(slips))
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("builder-inited", read_equations)
+    app.connect("source-read", fill_ledger)
+    app.connect("doctree-read", add_links)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

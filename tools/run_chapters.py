@@ -1,0 +1,31 @@
+"""Runs chapters from top to bottom in a fresh kernel and stores their outputs: python tools/run_chapters.py FILE...
+
+What differs from run to run without a change in the chapter (times, versions of the kernel) is not stored, so that a
+diff shows only what changed.
+"""
+
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+
+def run(path: Path) -> None:
+    """Executes one chapter in its own folder and writes it back."""
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    nbformat.validate(notebook)
+    nbformat.write(notebook, path)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        run(Path(name))
+        print(f"ran {name}")
