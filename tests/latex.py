@@ -9,7 +9,7 @@ import sympy as sp
 
 from tinyddpm.ledger import N
 
-TOKEN = re.compile(r"\\[A-Za-z]+|\d+|[A-Za-z]|[-+=^_{}(),;!']|\S")
+TOKEN = re.compile(r"\\\||\\[A-Za-z]+|\d+|[A-Za-z]|[-+=^_{}(),;!']|\S")
 SPACING = {
     r"\quad",
     r"\ ",
@@ -37,7 +37,7 @@ class Opaque(sp.Function):
 
 def sides(display: str) -> list[sp.Expr]:
     """The expressions that a displayed line sets equal. What follows a \\qquad is a remark."""
-    display = re.sub(r"\\tag\{[^}]*\}", "", display).split(r"\qquad")[0].strip().rstrip(".,")
+    display = re.sub(r"\\tag\{[^}]*\}|\\(begin|end)\{aligned\}|&|\\\\", "", display).split(r"\qquad")[0].strip().rstrip(".,")
     parts, depth = [""], 0
     for character in display:
         depth += {"{": 1, "}": -1}.get(character, 0)
@@ -161,6 +161,10 @@ class Reader:
         self.take("{"), self.take("N"), self.take("}")
         self.take("(")
         x = self.sum()
+        if self.accept(","):  # N(0, 1): a distribution, not a density at a point
+            named = Opaque(sp.Symbol("N"), x, self.sum())
+            self.take(")")
+            return named
         self.take(";")
         mean = self.sum()
         self.take(",")

@@ -48,7 +48,7 @@ class Gaussian:
         return self.mean + self.var.sqrt() * noise
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """The log density at `x`, element by element, in nats.
+        """The log density at `x`, element by element, in nats. Eq. (1.1)
 
         Where `var` is 0, the density is infinite at the mean and zero elsewhere.
 
@@ -65,7 +65,7 @@ class Gaussian:
         """KL(self || other), element by element, in nats: how much is lost by taking `other` for `self`.
 
         With the ratio r of the variances and the difference d of the means in standard deviations of `other`, it is
-        (r - 1 - log(r) + d²) / 2. Eq. (1.13) is the case of a standard normal `other`.
+        (r - 1 - log(r) + d²) / 2. Eq. (1.16) is the case of a standard normal `other`.
 
         Args:
             other: a Gaussian of the same shape.

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 import random
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -83,9 +84,11 @@ class Check:
 
     def __str__(self) -> str:
         if self.kind == "refuted":
-            return f"✗ {self.verdict}"
-        names = ", ".join(f"“{name}”" for name in self.broken)
-        return f"✓ ({self.tag}) {self.verdict}; rejects {self.rejected} broken versions" + (f", among them {names}" if names else "")
+            text = f"✗ {self.verdict}"
+        else:
+            names = ", ".join(f"“{name}”" for name in self.broken)
+            text = f"✓ ({self.tag}) {self.verdict}; rejects {self.rejected} broken versions" + (f", among them {names}" if names else "")
+        return textwrap.fill(text, 80, subsequent_indent="  ", break_long_words=False)
 
     def show(self) -> None:
         """Displays the verdict, in a notebook together with its data, from which the ledger page is made."""
@@ -182,7 +185,8 @@ def define(
 
     Args:
         tag: the equation's number, such as "1.1".
-        formula: a SymPy expression in the symbols `args`; or, without `args`, numbers computed from the formula.
+        formula: a SymPy expression in the symbols `args`, or an `Eq` of what is defined and that expression; or, without
+            `args`, numbers computed from the formula.
         code: a function that calls the package, one argument for each of `args`; or, without `args`, the package's
             numbers. Integer symbols are passed as int, others as float64 tensors.
         args: the symbols. Their values are drawn: between 0 and 1 for positive symbols, from 2 to 6 for integers, else
@@ -196,6 +200,7 @@ def define(
     if not args:
         _compare(tag, "definition", formula, code, rtol, _number_slips(formula), broken or {}, statement).show()
         return
+    lhs, formula = formula.args if isinstance(formula, sp.Equality) else (None, formula)
     points = [_point(args, f"{tag}/{i}") for i in range(5)]
 
     def values(expr: Any) -> list[float]:
@@ -208,7 +213,8 @@ def define(
     computed = [call(point) for point in points]
     slips = [values(slip) for slip in _slips(formula, args)]
     wrong = {name: values(expr) for name, expr in (broken or {}).items()}
-    _compare(tag, "definition", values(formula), computed, rtol, slips, wrong, statement, rhs=sp.srepr(formula)).show()
+    check = _compare(tag, "definition", values(formula), computed, rtol, slips, wrong, statement)
+    replace(check, lhs=sp.srepr(lhs) if lhs is not None else None, rhs=sp.srepr(formula)).show()
 
 
 # ---- symbolic checks: lhs - rhs simplifies to 0 ----
@@ -281,7 +287,7 @@ def _prove(tag: str, lhs: sp.Expr, rhs: sp.Expr) -> None:
     if _is_zero(lhs, rhs):
         return
     residual = sp.simplify(lhs - rhs)
-    shown = f"left − right = {_plain(residual)}" if len(str(residual)) < 120 else "left − right is not 0"
+    shown = f"left − right = {_plain(residual)}" if len(str(residual)) < 60 else "left − right is not 0"
     if _same_numbers(lhs, rhs):
         raise NotProved(f"({tag}) is not proved: {shown}, though it is 0 in numbers")
     point = _point(residual.free_symbols, tag)
@@ -358,7 +364,7 @@ def _slips_within(expr: sp.Expr, symbols: Sequence[sp.Symbol]) -> Iterator[sp.Ex
 
 def _compare(
     tag: str, kind: str, claim: Any, against: Any, rtol: float, slips: Iterable[Any], broken: Mapping[str, Any],
-    statement: str | None, rhs: str | None = None,
+    statement: str | None,
 ) -> Check:  # fmt: skip
     a, b = _array(claim), _array(against)
     if a.shape != b.shape:
@@ -376,7 +382,7 @@ def _compare(
         if _relative_error(_array(wrong), b) <= rtol:
             raise CheckFailed(f"({tag}) the check accepts the broken version {name!r}")
     verdict = "the code computes the formula" if kind == "definition" else "two independent computations agree"
-    return Check(tag, kind, f"{verdict} to {rtol:.0e}", statement, rejected + len(broken), tuple(broken), None, rhs)
+    return Check(tag, kind, f"{verdict} to {rtol:.0e}", statement, rejected + len(broken), tuple(broken))
 
 
 def _number_slips(claim: Any) -> list[np.ndarray[Any, Any]]:

@@ -11,7 +11,18 @@ from docutils import nodes
 
 CITATION = re.compile(r"\((\d+\.\d+)\)")
 PLACEHOLDER = "<!-- the equations -->"
-MARK = {"symbolic": "proved by SymPy", "exact": "two computations agree", "definition": "code against formula"}
+MARK = {"symbolic": "proved by SymPy", "exact": "two computations agree", "definition": "the code agrees with the formula"}
+
+
+def configure(app, config):
+    """Settles what other extensions would do otherwise."""
+    # Formulas as outlines: a page on disk may not load fonts from another folder in every browser.
+    config.mathjax_path = "mathjax/tex-svg.js"
+    # No page runs its code in the browser; the extension for that names another server's script, twice on each page.
+    for event in ("builder-inited", "html-page-context"):
+        for listener in list(app.events.listeners.get(event, [])):
+            if listener.handler.__module__.startswith("sphinx_thebe"):
+                app.disconnect(listener.id)
 
 
 def read_equations(app):
@@ -24,6 +35,8 @@ def add_links(app, doctree):
     for block in list(doctree.findall(nodes.math_block)):
         for tag in notebooks.TAG.findall(block.astext()):
             block.parent.insert(block.parent.index(block), nodes.target("", "", ids=[f"eq-{tag.replace('.', '-')}"]))
+            # As it is: Sphinx would put a line break inside an environment in which no tag may stand.
+            block["nowrap"], block.children = True, [nodes.Text(rf"\[{block.astext()}\]")]
     for text in list(doctree.findall(nodes.Text)):
         if isinstance(text.parent, nodes.reference | nodes.literal | nodes.literal_block | nodes.math | nodes.raw | nodes.comment):
             continue
@@ -44,23 +57,23 @@ def fill_ledger(app, docname, source):
     """Puts one row for each equation into the ledger page."""
     if PLACEHOLDER not in source[0]:
         return
-    rows = ["| equation | it says | statement | how it is checked | rejects |", "|---|---|---|---|---|"]
-    slips = ["| slip of | what the check answers |", "|---|---|"]
+    entries, slips = [], []
     for path in notebooks.chapters():
         app.env.note_dependency(str(path))
-        checks = notebooks.checks(path)
-        for equation in notebooks.equations(path):
+        equations, checks = notebooks.equations(path), notebooks.checks(path)
+        entries.append(f"### {notebooks.title(path)}\n")
+        for equation in equations:
             check = next(c for c in checks if c["tag"] == equation.tag and c["kind"] != "refuted")
-            formula = " ".join(equation.latex.split(r"\qquad")[0].rstrip(" ,.").split())
-            rows.append(
-                f"| ({equation.tag}) | ${formula}$ | {check['statement'] or '–'} | {MARK[check['kind']]} | {check['rejected']} broken versions |"
-            )
-        slips += [f"| ({c['tag']}) | {c['verdict']} |" for c in checks if c["kind"] == "refuted"]
-    source[0] = source[0].replace(PLACEHOLDER, "\n".join(rows)).replace("<!-- the slips -->", "\n".join(slips))
+            statement = f"{check['statement']}, " if check["statement"] else ""
+            entries.append(f"**({equation.tag})** ✓ {statement}{MARK[check['kind']]}; {check['rejected']} broken versions rejected\n")
+            entries.append(f"$${equation.formula}$$\n")
+        slips += [f"- ✗ {c['verdict']}" for c in checks if c["kind"] == "refuted"]
+    source[0] = source[0].replace(PLACEHOLDER, "\n".join(entries)).replace("<!-- the slips -->", "\n".join(slips))
 
 
 def setup(app):
     """Called by Sphinx."""
+    app.connect("config-inited", configure)
     app.connect("builder-inited", read_equations)
     app.connect("source-read", fill_ledger)
     app.connect("doctree-read", add_links)

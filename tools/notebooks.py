@@ -21,6 +21,11 @@ class Equation:
     cell: int
 
     @property
+    def formula(self) -> str:
+        """The line without the remark that may follow it."""
+        return " ".join(self.latex.split(r"\qquad")[0].split()).rstrip(" ,.")
+
+    @property
     def anchor(self) -> str:
         """The name of its place in the built page."""
         return "eq-" + self.tag.replace(".", "-")
@@ -36,6 +41,11 @@ def cells(path: Path) -> list[dict]:
     """The cells of a chapter, their source joined."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
     return [{**cell, "source": "".join(cell["source"])} for cell in notebook["cells"]]
+
+
+def title(path: Path) -> str:
+    """The heading of a chapter."""
+    return next(cell["source"].splitlines()[0].lstrip("# ") for cell in cells(path))
 
 
 def equations(path: Path) -> list[Equation]:

@@ -1,0 +1,194 @@
+"""The chapters as source: tags, checks, statements and displayed formulas hold together; plain Markdown; one clean run."""
+
+import re
+
+import notebooks
+import pytest
+import sympy as sp
+from latex import Opaque, sides, symbol
+
+from tinyddpm.ledger import N
+
+CHAPTERS = notebooks.chapters()
+EQUATIONS = [equation for path in CHAPTERS for equation in notebooks.equations(path)]
+CHECKS = [check for path in CHAPTERS for check in notebooks.checks(path)]
+PASSED = {check["tag"]: check for check in CHECKS if check["kind"] != "refuted"}
+PAGES = [notebooks.ROOT / f"{name}.md" for name in ("index", "notation", "ledger", "api")]
+CITED = re.compile(r"\((\d+\.\d+)\)")
+by_name = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+
+
+# ---- tags, checks and statements ----
+
+
+def test_there_is_a_book():
+    assert CHAPTERS and len(EQUATIONS) >= 19
+
+
+def test_tags_count_up_and_each_has_one_check_in_the_cell_below():
+    tags = [tuple(map(int, equation.tag.split("."))) for equation in EQUATIONS]
+    assert tags == sorted(set(tags))
+    for chapter in {tag[0] for tag in tags}:
+        numbers = [n for c, n in tags if c == chapter]
+        assert numbers == list(range(1, len(numbers) + 1)), "a number is missing"
+    for path in CHAPTERS:
+        passed = [c for c in notebooks.checks(path) if c["kind"] != "refuted"]
+        assert [c["tag"] for c in passed] == [e.tag for e in notebooks.equations(path)]
+        code = [i for i, cell in enumerate(notebooks.cells(path)) if cell["cell_type"] == "code"]
+        for equation, check in zip(notebooks.equations(path), passed, strict=True):
+            below = [i for i in code if i > equation.cell]
+            assert check["cell"] in below[:2], f"({equation.tag}) is not checked where it stands"
+
+
+def test_every_check_rejects_a_broken_version():
+    assert all(check["rejected"] >= 1 for check in PASSED.values())
+
+
+def test_statements_are_all_checked_and_all_known():
+    listed = re.findall(r"(?m)^\| (S\d+) \|", (notebooks.ROOT / "ledger.md").read_text(encoding="utf-8"))
+    assert listed == [f"S{i}" for i in range(1, len(listed) + 1)] and len(listed) >= 8
+    assert {check["statement"] for check in PASSED.values()} - {None} == set(listed)
+
+
+@pytest.mark.parametrize("slip", ["the same noise twice", "the product runs to T", "the noise of the last step alone"])
+def test_slips_are_shown_failing(slip):
+    assert any(check["kind"] == "refuted" and check["verdict"].startswith(slip) for check in CHECKS)
+
+
+def test_cited_equations_exist():
+    texts = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+    texts |= {path.name: "".join(c["source"] for c in notebooks.cells(path) if c["cell_type"] == "markdown") for path in CHAPTERS}
+    texts |= {module.name: module.read_text(encoding="utf-8") for module in (notebooks.ROOT / "tinyddpm").glob("*.py")}
+    tags = {equation.tag for equation in EQUATIONS}
+    for name, text in texts.items():
+        assert set(CITED.findall(text)) - {"2.7"} <= tags, name  # (2.7) is the ledger's example of a number
+
+
+# ---- what is displayed is what is checked ----
+
+
+def recorded(expr: str):
+    """A side of a check as it was handed to SymPy, its symbols in the parser's spelling and without assumptions."""
+    scope = {"N": N, "Function": lambda name: {"N": N}[name]}
+    result = sp.sympify(sp.parse_expr(expr, global_dict={**vars(sp), **scope}))
+    return result.xreplace({s: symbol(s.name) for s in result.atoms(sp.Symbol) if str(s) != "+"})  # "+": the side of a limit
+
+
+def same(a, b) -> bool:
+    """Whether two expressions are the same function of their symbols: integrals by their integrands and limits."""
+    if isinstance(a, sp.Integral | sp.Product | sp.Limit) or isinstance(b, sp.Integral | sp.Product | sp.Limit):
+        return type(a) is type(b) and a.args[1:] == b.args[1:] and same(a.args[0], b.args[0])
+    if a.free_symbols != b.free_symbols:
+        return False
+    point = {s: sp.Rational(13 + 7 * i, 97) for i, s in enumerate(sorted(a.free_symbols, key=str))}
+    return bool(abs(sp.N((a.doit() - b.doit()).subs(point), 30)) < 1e-20)
+
+
+def is_shown(display: str, check: dict) -> bool:
+    """Whether a displayed line states what its check was given."""
+    shown = sides(display)
+    rhs = recorded(check["rhs"])
+    if not same(shown[-1], rhs):
+        return False
+    if check["lhs"] is not None and not same(shown[-2], recorded(check["lhs"])):
+        return False
+    named = shown[0]
+    if isinstance(named, Opaque):  # q(x_t | x_0) = ...: the variable of the density, and what it depends on
+        name, *arguments = named.args
+        if str(name) == "q":
+            states = {s for s in rhs.args[1].free_symbols if str(s).startswith("x")}
+            return isinstance(rhs, N) and arguments[0] == rhs.args[0] and {*arguments[1:]} == states
+    return True
+
+
+SYMBOLIC = [equation for equation in EQUATIONS if PASSED.get(equation.tag, {}).get("rhs") is not None]
+
+
+def test_all_algebra_is_covered():
+    """Only lines that are checked in numbers are not compared with an expression."""
+    assert {e.tag for e in EQUATIONS} - {e.tag for e in SYMBOLIC} == {"1.3", "1.19"}
+
+
+@pytest.mark.parametrize("equation", SYMBOLIC, ids=lambda e: e.tag)
+def test_displayed_is_what_is_checked(equation):
+    assert is_shown(equation.latex, PASSED[equation.tag])
+
+
+TYPOS = [
+    (r"\+", "-"), (r"(?<![{(^=]) ?- ?(?!\\infty)", "+"), (r"\\bar\\", r"\\"), (r"_t\b", "_{t-1}"), (r"_\{t-1\}", "_t"), (r"\{t-1\}", "{t-2}"),
+    (r"\^2", "^3"), (r"\^2", ""), (r"\\sqrt(?=\{)", ""), (r"1-", "2-"), (r"x_0", "x_1"), (r"_1\b", "_2"), (r"\\alpha", r"\\beta"), (r"\\beta", r"\\alpha"),
+    (r"\\epsilon", r"\\bar\\epsilon"), (r"\^\{t\}", "^{T}"), (r"\^\{T\}", "^{t}"), (r"\^\{\\infty\}", "^{0}"), (r"i=1", "i=0"), (r"2v", "v"), (r"\bm\b", "v"),
+]  # fmt: skip
+
+
+def typos(display: str) -> list[str]:
+    """The line with one typo at one place, for every kind of typo and every place of it."""
+    display = display.split(r"\qquad")[0]
+    return [display[: m.start()] + m.expand(new) + display[m.end() :] for old, new in TYPOS for m in re.finditer(old, display)]
+
+
+@pytest.mark.parametrize("equation", SYMBOLIC, ids=lambda e: e.tag)
+def test_a_typo_in_a_displayed_line_is_found(equation):
+    planted = typos(equation.latex)
+    assert len(planted) >= 2
+    for display in planted:
+        try:
+            assert not is_shown(display, PASSED[equation.tag]), display
+        except ValueError:
+            pass  # cannot be read any more, which is found as well
+
+
+# ---- the chapters as notebooks ----
+
+
+@by_name
+def test_stored_outputs_are_one_clean_run(path):
+    code = [cell for cell in notebooks.cells(path) if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    for cell in code:
+        for output in cell["outputs"]:
+            assert output["output_type"] != "error" and output.get("name") != "stderr"
+            text = "".join(output.get("text", [])) + "".join(output.get("data", {}).get("text/plain", []))
+            assert not re.search(r"0x[0-9a-f]{6,}|warning|\d+%\|", text, re.I), text
+            assert {"text/plain"} <= set(output.get("data", {"text/plain": ""})), "an output that some reader cannot show"
+
+
+@by_name
+def test_markdown_is_plain(path):
+    for cell in notebooks.cells(path):
+        if cell["cell_type"] == "markdown":
+            assert not re.search(r"\{[a-z:]+\}`|(?m:^:::)|```\{|(?m:^\([\w-]+\)=$)", cell["source"]), cell["source"][:200]
+            assert cell["source"].count("$") % 2 == 0
+
+
+@by_name
+def test_code_cells_are_short_and_figures_have_alt_text(path):
+    for cell in notebooks.cells(path):
+        if cell["cell_type"] == "code":
+            lines = [line for line in cell["source"].splitlines() if line.strip()]
+            assert len(lines) <= 15 and max(map(len, lines)) <= 90, cell["source"]
+            if any("image/png" in output.get("data", {}) for output in cell["outputs"]):
+                assert len(cell["metadata"]["mystnb"]["image"]["alt"]) > 40
+
+
+@by_name
+def test_chapter_has_its_parts(path):
+    text = "\n".join(cell["source"] for cell in notebooks.cells(path))
+    assert "**The question.**" in text and "## What is now known" in text and "## Exercises" in text
+    opening = text.split("**The question.**")[1].split("\n\n")[0]
+    assert "$" not in opening and len(opening.split()) > 40
+    assert text.count("<details><summary>Solution") == len(re.findall(r"(?m)^\*\*\d\. ", text)) >= 5
+    assert text.count("<details>") == text.count("</details>")
+    assert path.stat().st_size < 3e6
+
+
+@by_name
+def test_metadata_is_stable(path):
+    import json
+
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    assert notebook["metadata"] == {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    assert all(set(cell["metadata"]) <= {"mystnb", "tags"} for cell in notebook["cells"])

@@ -1,0 +1,180 @@
+"""The ledger rejects what is wrong, proves what is right, and refuses checks that cannot fail."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sympy import Integral, Product, cos, exp, log, oo, pi, sqrt, symbols, sympify
+
+from tinyddpm import ledger
+from tinyddpm.ledger import CheckFailed, N, NotProved, define, refute, verify
+
+a, b = symbols(r"\alpha_t \alpha_{t-1}", positive=True)
+x, y, e, f, g = symbols("x y e f g", real=True)
+n = symbols("n", integer=True, positive=True)
+
+
+def verdict(capsys, check, *args, **kwargs):
+    check(*args, **kwargs)
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_a_true_identity_is_proved_and_reported(capsys):
+    text = verdict(capsys, verify, "2.7", (x + y) ** 2, x**2 + 2 * x * y + y**2)
+    assert re.fullmatch(r"✓ \(2.7\) proved: left − right = 0; rejects \d+ broken versions", text)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [x**2 + 2 * x * y - y**2, x**2 + x * y + y**2, x**2 + 2 * x * y + y**3, x**2 + 2 * x * y + x**2, 0, 2 * (x + y) ** 2],
+)
+def test_every_slip_is_rejected_with_its_residual(wrong):
+    with pytest.raises(CheckFailed, match=r"\(2.7\) does not hold: left − right") as error:
+        verify("2.7", (x + y) ** 2, wrong)
+    assert not isinstance(error.value, NotProved)
+    refute("2.7", (x + y) ** 2, sympify(wrong), slip="a slip")
+
+
+def test_the_residual_is_shown_with_readable_symbols():
+    with pytest.raises(CheckFailed, match=r"left − right = -α_t \+ α_\{t-1\}; it is -?0\.\d+ at α_t = 0\.\d+, α_\{t-1\} = 0\.\d+"):
+        verify("2.7", b, a)
+
+
+@pytest.mark.parametrize(
+    ("lhs", "rhs"),
+    [
+        (sqrt((1 - a) + a * (1 - b)), sqrt(1 - a * b)),
+        (sqrt(a * b), sqrt(a) * sqrt(b)),
+        (N((x - y) / sqrt(a), 0, 1) / sqrt(a), N(x, y, a)),
+        (Integral(N(x, sqrt(a) * y, 1 - a) * N(y, 0, 1 - b), (y, -oo, oo)), N(x, 0, 1 - a * b)),
+        (Integral(N(x, y, a) * log(N(x, y, a) / N(x, 0, b)), (x, -oo, oo)), (a / b - 1 - log(a / b) + y**2 / b) / 2),
+        (Product(1 - 1 / (n + 1) ** 2, (n, 1, 5)), sympify("7/12")),
+        (exp(x) * exp(-y) / exp(x - y), 1),
+    ],
+)
+def test_proves_what_the_derivation_needs(lhs, rhs, capsys):
+    assert "proved" in verdict(capsys, verify, "1.1", lhs, rhs)
+
+
+def test_given_is_applied_to_both_sides_and_in_turn(capsys):
+    c, d = symbols("c d", positive=True)
+    assert "proved" in verdict(capsys, verify, "1.1", c, 1 - a * b, given={c: 1 - d, d: a * b})
+    with pytest.raises(CheckFailed):
+        verify("1.1", c, 1 - a * b, given={c: 1 - d, d: a})
+
+
+def test_equality_in_distribution_adds_variances_not_deviations(capsys):
+    two = sqrt(a) * e + sqrt(b) * f + x
+    assert "same mean, same standard deviation" in verdict(capsys, verify, "1.1", two, x + sqrt(a + b) * g, noise=[e, f, g])
+    for wrong in (x + (sqrt(a) + sqrt(b)) * g, x - sqrt(a + b) * g, sqrt(a + b) * g, x + sqrt(a + b) * g + e, x + (a + b) * g):
+        with pytest.raises(CheckFailed):
+            verify("1.1", two, wrong, noise=[e, f, g])
+    with pytest.raises(CheckFailed, match="not linear in the noise"):
+        verify("1.1", x + e**2, x + g, noise=[e, g])
+
+
+def test_a_symbol_may_be_drawn_from_a_density(capsys):
+    drawn = {x: N(x, 2 * y, a)}
+    assert "proved" in verdict(capsys, verify, "1.1", x, 2 * y + sqrt(a) * e, given=drawn, noise=[e])
+    with pytest.raises(CheckFailed):
+        verify("1.1", x, 2 * y + a * e, given=drawn, noise=[e])
+
+
+def test_one_noise_twice_is_not_two_noises(capsys):
+    refute("1.1", sqrt(a) * e + sqrt(b) * e, sqrt(a + b) * g, noise=[e, g], slip="dependent")
+    assert "✗ dependent: (1.1) does not hold" in " ".join(capsys.readouterr().out.split())
+
+
+def test_refute_raises_where_the_claim_holds():
+    with pytest.raises(CheckFailed, match="holds, so 'nothing wrong' is no slip"):
+        refute("1.1", x + y, y + x, slip="nothing wrong")
+
+
+def test_what_cannot_be_proved_is_no_refutation(monkeypatch):
+    monkeypatch.setattr(ledger, "_is_zero", lambda lhs, rhs: False)
+    for check in (verify, lambda *args: refute(*args, slip="?")):
+        with pytest.raises(NotProved, match="is not proved"):
+            check("1.1", x + y, y + x)
+
+
+def test_broken_versions_by_name_must_be_rejected(capsys):
+    text = verdict(capsys, verify, "1.1", a * b, a * b, broken={"a sum": a + b})
+    assert text.endswith("among them “a sum”")
+    with pytest.raises(CheckFailed, match="accepts the broken version 'the same'"):
+        verify("1.1", a * b, a * b, broken={"the same": b * a})
+
+
+def test_another_way_to_write_the_claim_is_no_broken_version(capsys):
+    """A sign inside a cosine gives the claim again; it is neither counted nor held against the check."""
+    slips = len(list(ledger._slips(cos(x * y), [x, y])))
+    assert f"rejects {slips - 2} broken" in verdict(capsys, verify, "1.1", cos(x * y), cos(x * y))
+
+
+def test_numbers_must_agree_to_the_tolerance(capsys):
+    assert "two independent computations agree to 1e-10" in verdict(capsys, verify, "3.9", exact=[1.0, 2.0], against=[1.0, 2.0])
+    for against in ([1.0, 2.0 + 1e-9], [1.0, np.nan], [1.0, np.inf], [1.0, -2.0], [1.0], [0.0, 2.0]):
+        with pytest.raises(CheckFailed):
+            verify("3.9", exact=[1.0, 2.0], against=against)
+    verify("3.9", exact=torch.tensor(3.0, requires_grad=True), against=3.0)
+
+
+def test_a_tolerance_that_accepts_everything_is_refused():
+    with pytest.raises(CheckFailed, match="accepts a broken version"):
+        verify("3.9", exact=[1.0, 2.0], against=[1.0, 2.0], rtol=3)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda: verify("3.9", exact=0.0, against=0.0),
+        lambda: verify("3.9", exact=[], against=[]),
+        lambda: define("3.9", [0.0, 0.0], [0.0, 0.0]),
+    ],
+)
+def test_a_check_that_cannot_fail_is_refused(check):
+    with pytest.raises(CheckFailed, match="cannot fail"):
+        check()
+
+
+def test_define_compares_code_with_formula(capsys):
+    text = verdict(capsys, define, "1.1", exp(-(x**2) / (2 * a)) / sqrt(2 * pi * a),
+                   lambda x, v: torch.distributions.Normal(0, v.sqrt()).log_prob(x).exp(), args=(x, a))  # fmt: skip
+    assert "the code computes the formula to 1e-12" in text
+    with pytest.raises(CheckFailed, match="does not hold"):
+        define("1.1", a * x, lambda a, x: a + x, args=(a, x))
+    with pytest.raises(CheckFailed, match="accepts the broken version 'b a'"):
+        define("1.1", a * x, lambda a, x: a * x, args=(a, x), broken={"b a": x * a})
+
+
+def test_define_passes_counts_as_int(capsys):
+    i, alpha = symbols("i", integer=True, positive=True), symbols("alpha", positive=True)
+    define("1.1", Product(alpha, (i, 1, n)), lambda n: np.prod([1 - k / 10 for k in range(1, n + 1)]), args=(n,), given={alpha: 1 - i / 10})
+    with pytest.raises(CheckFailed):
+        define("1.1", Product(alpha, (i, 1, n)), lambda n: 0.9**n, args=(n,), given={alpha: 1 - i / 10})
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"lhs": x}, {"exact": 1.0}, {"lhs": x, "rhs": x, "exact": 1.0, "against": 1.0}])
+def test_one_way_must_be_chosen(kwargs):
+    with pytest.raises(TypeError, match="give either lhs and rhs, or exact= and against="):
+        verify("1.1", **kwargs)
+
+
+@pytest.mark.parametrize("tag", ["", "1", "1.1a", "one.two"])
+def test_bad_tags_are_named(tag):
+    with pytest.raises(ValueError, match=f"tag = '{tag}' is not chapter.number"):
+        verify(tag, x, x)
+
+
+def test_prints_as_it_is_written():
+    from sympy import latex
+
+    assert latex(N(x, y, a)) == r"\mathcal{N}\left(x;\ y,\ \alpha_{t}\right)"
+
+
+def test_without_sympy_the_extra_is_named():
+    code = "import sys; sys.modules['sympy'] = None\nimport tinyddpm as td\ntry: td.ledger\nexcept ModuleNotFoundError as e: print(e)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "tinyddpm.ledger needs SymPy: pip install 'tinyddpm[book]'"
