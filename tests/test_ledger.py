@@ -151,7 +151,13 @@ def test_define_compares_code_with_formula(capsys):
 
 def test_define_passes_counts_as_int(capsys):
     i, alpha = symbols("i", integer=True, positive=True), symbols("alpha", positive=True)
-    define("1.1", Product(alpha, (i, 1, n)), lambda n: np.prod([1 - k / 10 for k in range(1, n + 1)]), args=(n,), given={alpha: 1 - i / 10})
+    define(
+        "1.1",
+        Product(alpha, (i, 1, n)),
+        lambda n: np.prod([1 - k / 10 for k in range(1, n + 1)]),
+        args=(n,),
+        given={alpha: 1 - i / 10},
+    )
     with pytest.raises(CheckFailed):
         define("1.1", Product(alpha, (i, 1, n)), lambda n: 0.9**n, args=(n,), given={alpha: 1 - i / 10})
 
@@ -175,6 +181,8 @@ def test_prints_as_it_is_written():
 
 
 def test_without_sympy_the_extra_is_named():
-    code = "import sys; sys.modules['sympy'] = None\nimport tinyddpm as td\ntry: td.ledger\nexcept ModuleNotFoundError as e: print(e)"
+    code = (
+        "import sys; sys.modules['sympy'] = None\nimport tinyddpm as td\ntry: td.ledger\nexcept ModuleNotFoundError as e: print(e)"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "tinyddpm.ledger needs SymPy: pip install 'tinyddpm[book]'"

@@ -87,7 +87,9 @@ class Check:
             text = f"✗ {self.verdict}"
         else:
             names = ", ".join(f"“{name}”" for name in self.broken)
-            text = f"✓ ({self.tag}) {self.verdict}; rejects {self.rejected} broken versions" + (f", among them {names}" if names else "")
+            text = f"✓ ({self.tag}) {self.verdict}; rejects {self.rejected} broken versions" + (
+                f", among them {names}" if names else ""
+            )
         return textwrap.fill(text, 80, subsequent_indent="  ", break_long_words=False)
 
     def show(self) -> None:

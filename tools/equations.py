@@ -18,8 +18,8 @@ def configure(app, config):
     """Settles what other extensions would do otherwise."""
     # Formulas as outlines: a page on disk may not load fonts from another folder in every browser.
     config.mathjax_path = "mathjax/tex-svg.js"
-    # No page runs its code in the browser; the extension for that names another server's script, twice on each page.
-    for event in ("builder-inited", "html-page-context"):
+    # No page runs its code in the browser; the extension for that names another server's script, on every page.
+    for event in ("env-before-read-docs", "doctree-resolved"):
         for listener in list(app.events.listeners.get(event, [])):
             if listener.handler.__module__.startswith("sphinx_thebe"):
                 app.disconnect(listener.id)
@@ -65,7 +65,9 @@ def fill_ledger(app, docname, source):
         for equation in equations:
             check = next(c for c in checks if c["tag"] == equation.tag and c["kind"] != "refuted")
             statement = f"{check['statement']}, " if check["statement"] else ""
-            entries.append(f"**({equation.tag})** ✓ {statement}{MARK[check['kind']]}; {check['rejected']} broken versions rejected\n")
+            entries.append(
+                f"**({equation.tag})** ✓ {statement}{MARK[check['kind']]}; {check['rejected']} broken versions rejected\n"
+            )
             entries.append(f"$${equation.formula}$$\n")
         slips += [f"- ✗ {c['verdict']}" for c in checks if c["kind"] == "refuted"]
     source[0] = source[0].replace(PLACEHOLDER, "\n".join(entries)).replace("<!-- the slips -->", "\n".join(slips))

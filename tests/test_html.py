@@ -1,0 +1,180 @@
+"""The built book: made without a warning from a fork's copy, whole, and sufficient to itself."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+import notebooks
+import pytest
+from bs4 import BeautifulSoup
+from set_repository import set_repository
+
+import tinyddpm as td
+from tinyddpm import figures, ledger
+
+FORK = "https://github.com/somebody/their-fork"
+NOT_COPIED = shutil.ignore_patterns(".*", "_build", "dist", "__pycache__", "*.egg-info")
+
+
+@pytest.fixture(scope="session")
+def html(tmp_path_factory) -> Path:
+    """The book as a fork's publishing workflow makes it."""
+    copy = tmp_path_factory.mktemp("fork") / "book"
+    shutil.copytree(notebooks.ROOT, copy, ignore=NOT_COPIED)
+    subprocess.run([sys.executable, "tools/set_repository.py", FORK, "trunk"], cwd=copy, check=True)
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", ".", "-n", "-W", "--keep-going"]
+    built = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
+    return copy / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def pages(html) -> dict[str, BeautifulSoup]:
+    """Every page, by its path."""
+    found = {
+        page.relative_to(html).as_posix(): BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+        for page in html.rglob("*.html")
+        if "_static" not in page.parts and "_sources" not in page.parts
+    }
+    written = ["index.html", "notation.html", "ledger.html", "api.html", "search.html", "genindex.html"]
+    assert {*written, *(f"chapters/{path.stem}.html" for path in notebooks.chapters())} <= set(found)
+    return found
+
+
+def test_nothing_is_loaded_from_elsewhere(html, pages):
+    for name, page in pages.items():
+        for node in page.find_all(src=True) + page.find_all("link", href=True):
+            address = node.get("src") or node.get("href")
+            assert not urlsplit(address).scheme or address.startswith("data:"), (name, address)
+        for script in page.find_all("script"):
+            assert not re.search(r"https?://", script.text), (name, script.text[:200])
+    for sheet in html.rglob("*.css"):
+        assert not re.search(r"(url\(|@import )[\"']?(https?:)?//", sheet.read_text(encoding="utf-8")), sheet
+
+
+def test_no_link_leads_nowhere(html, pages):
+    ids = {name: {node["id"] for node in page.find_all(id=True)} for name, page in pages.items()}
+    for name, page in pages.items():
+        for link in page.find_all("a", href=True):
+            target = urlsplit(urljoin(name, link["href"]))
+            if target.scheme or link["href"] == "#":
+                continue
+            assert (html / unquote(target.path)).is_file(), (name, link["href"])
+            if target.fragment and target.path.endswith(".html"):
+                assert unquote(target.fragment) in ids[target.path], (name, link["href"])
+
+
+def test_every_equation_can_be_jumped_to_and_every_citation_does(pages):
+    for path in notebooks.chapters():
+        page = pages[path.relative_to(notebooks.ROOT).with_suffix(".html").as_posix()]
+        for equation in notebooks.equations(path):
+            assert page.find(id=equation.anchor) is not None
+    for name, page in pages.items():
+        article = page.find("article")
+        for text in article.find_all(string=re.compile(r"\(\d+\.\d+\)")) if article else []:
+            unlinked = {"pre", "code", "a", "script", "div", "span"}  # code, links, and formulas
+            assert text.parent.name in unlinked or "(2.7)" in text, (name, text)
+
+
+def test_text_shows_no_markup(pages):
+    for name, page in pages.items():
+        article = page.find("article")
+        for node in article.find_all(["pre", "code", "script", "style"]) + article.find_all(class_="math") if article else []:
+            node.extract()
+        text = article.get_text() if article else ""
+        assert not re.search(r"\$|\\\(|\\\[|:::|\{[a-z]+\}`|<!--|\\tag", text), name
+
+
+def test_buttons_open_the_fork(html, pages):
+    everything = "".join(map(str, pages.values()))
+    (default,) = re.findall(r"(?m)^  url: (\S+)$", (notebooks.ROOT / "_config.yml").read_text(encoding="utf-8"))
+    assert default not in everything
+    for path in notebooks.chapters():
+        name = path.relative_to(notebooks.ROOT).as_posix()
+        links = [a["href"] for a in pages[name.replace(".ipynb", ".html")].find_all("a", href=True)]
+        assert f"https://colab.research.google.com/github/somebody/their-fork/blob/trunk/{name}" in links
+        (download,) = {link for link in links if link.endswith(".ipynb") and "_sources" in link}
+        assert json.loads((html / name).parent.joinpath(download).read_text(encoding="utf-8")) == json.loads(path.read_text())
+
+
+def test_the_address_stands_in_one_place():
+    (address,) = re.findall(r"(?m)^  url: https://(\S+)$", (notebooks.ROOT / "_config.yml").read_text(encoding="utf-8"))
+    places = [
+        path.relative_to(notebooks.ROOT).as_posix()
+        for path in notebooks.ROOT.rglob("*")
+        if path.is_file()
+        and not {".venv", ".git", "_build", "dist"} & set(path.relative_to(notebooks.ROOT).parts)
+        and not path.name.endswith(".pyc")
+        and address.encode() in path.read_bytes()
+    ]
+    assert places == ["_config.yml"]
+
+
+@pytest.mark.parametrize("url", ["", "github.com/a/b", "https://github.com/a/b/", "git@github.com:a/b", "https://a b"])
+def test_a_bad_address_is_named(url, tmp_path):
+    with pytest.raises(ValueError, match="is not an address"):
+        set_repository(tmp_path / "_config.yml", url, "main")
+
+
+def test_a_configuration_without_an_address_is_named(tmp_path):
+    config = tmp_path / "_config.yml"
+    config.write_text("title: x\n")
+    with pytest.raises(ValueError, match="has 0 sections"):
+        set_repository(config, FORK, "main")
+
+
+def test_pictures_have_a_description(pages):
+    for name, page in pages.items():
+        for image in page.find("article").find_all("img") if page.find("article") else []:
+            assert len(image.get("alt", "")) > 10, (name, str(image)[:200])
+
+
+def test_players_have_a_slider_and_a_picture_without_scripts(pages):
+    page = pages["chapters/forward.html"]
+    players = page.find_all(class_="animation")
+    assert len(players) == 2
+    for player in players:
+        assert player.find("input", type="range")["aria-label"] == "step, from 0 to 1000"
+        assert player.find("img")["src"].startswith("data:image/png;base64,")
+        assert player.find_all("button") and all(button.text.strip() for button in player.find_all("button"))
+
+
+def test_ledger_page_lists_every_equation_and_slip(pages):
+    text = pages["ledger.html"].find("article").get_text()
+    for path in notebooks.chapters():
+        for equation in notebooks.equations(path):
+            assert re.search(rf"\({re.escape(equation.tag)}\) ✓", text), equation.tag
+        refuted = [check for check in notebooks.checks(path) if check["kind"] == "refuted"]
+        assert refuted and all(" ".join(check["verdict"].split()) in " ".join(text.split()) for check in refuted)
+
+
+def test_reference_has_every_public_name(pages):
+    ids = {node["id"] for node in pages["api.html"].find_all(id=True)}
+    public = {f"tinyddpm.{name}" for name in td.__all__ if name != "data"}
+    public |= {f"tinyddpm.ledger.{name}" for name in ledger.__all__}
+    public |= {f"tinyddpm.figures.{name}" for name in ("player", "style")}
+    public |= {
+        f"tinyddpm.data.{name}"
+        for name, value in vars(td.data).items()
+        if callable(value) and value.__module__ == "tinyddpm.data" and name[0] != "_"
+    }
+    public |= {f"tinyddpm.Schedule.{name}" for name in ("linear", "cosine", "at")} | {
+        f"tinyddpm.Gaussian.{n}" for n in ("sample", "log_prob", "kl")
+    }
+    assert public <= ids, public - ids
+    assert figures.COLOR
+
+
+def test_search_knows_the_words(html):
+    index = (html / "searchindex.js").read_text(encoding="utf-8")
+    assert all(f'"{word}"' in index for word in ("gaussian", "schedul", "nois"))
+
+
+def test_weight(html):
+    files = [path for path in html.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 60e6
+    assert all(path.stat().st_size < 3e6 for path in files if path.suffix == ".html")
