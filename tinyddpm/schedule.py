@@ -84,7 +84,7 @@ class Schedule:
 
         Example:
             >>> Schedule.cosine(T=3).beta
-            tensor([0.0000, 0.2553, 0.6659, 0.9990], dtype=torch.float64)
+            tensor([0.0000, 0.2571, 0.6683, 0.9990], dtype=torch.float64)
         """
         T = check_count("T", T)
         s, max_beta = check_number("s", s, -math.inf, math.inf), check_number("max_beta", max_beta, 0, 1)
