@@ -36,7 +36,7 @@ def q_step(schedule: Schedule, x_prev: Tensor, t: Time) -> Gaussian:
 
 
 def q_marginal(schedule: Schedule, x0: Tensor, t: Time) -> Gaussian:
-    """q(x_t | x_0), t steps at once: N(sqrt(alpha_bar_t) x_0, 1 - alpha_bar_t). Eq. (1.15); Ho et al. 2020, Eq. 4
+    """q(x_t | x_0), t steps at once: N(sqrt(alpha_bar_t) x_0, 1 - alpha_bar_t). Eq. (1.17); Ho et al. 2020, Eq. 4
 
     Args:
         schedule: the noise schedule, with T steps.
@@ -61,7 +61,7 @@ def q_marginal(schedule: Schedule, x0: Tensor, t: Time) -> Gaussian:
 
 
 def q_sample(schedule: Schedule, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
-    """x_t from the data and the noise: sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps. Eq. (1.14)
+    """x_t from the data and the noise: sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps. Eq. (1.16)
 
     With eps drawn from N(0, I), x_t is a draw from `q_marginal`.
 

@@ -65,7 +65,7 @@ class Gaussian:
         """KL(self || other), element by element, in nats: how much is lost by taking `other` for `self`.
 
         With the ratio r of the variances and the difference d of the means in standard deviations of `other`, it is
-        (r - 1 - log(r) + d²) / 2. Eq. (1.16) is the case of a standard normal `other`.
+        (r - 1 - log(r) + d²) / 2. Eq. (1.18) is the case of a standard normal `other`.
 
         Args:
             other: a Gaussian of the same shape.

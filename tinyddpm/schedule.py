@@ -21,8 +21,8 @@ class Schedule:
         T (int): the number of steps.
         beta: the variance of the noise that step t adds. Eq. (1.2)
         alpha: 1 - beta, the share of the variance that step t keeps. Eq. (1.4)
-        alpha_bar: the product of alpha over the steps 1..t, the share that is left of the data. Eq. (1.11)
-        one_minus_alpha_bar: 1 - alpha_bar without cancellation, the variance of all the noise up to t. Eq. (1.13)
+        alpha_bar: the product of alpha over the steps 1..t, the share that is left of the data. Eq. (1.12)
+        one_minus_alpha_bar: 1 - alpha_bar without cancellation, the variance of all the noise up to t. Eq. (1.14)
         beta_tilde: (1 - alpha_bar[t-1]) / (1 - alpha_bar[t]) * beta[t], the variance of the posterior. Row 1 is 0:
             given x_0, nothing about it is unknown. (Ho et al. 2020, Eq. 7)
         snr: alpha_bar / (1 - alpha_bar), the ratio of signal to noise. Row 0 is infinite.
@@ -51,7 +51,7 @@ class Schedule:
             context.prec = 50
             for b in map(Decimal, steps):
                 _, _, alpha_bar, noise, _ = rows[-1]
-                new_noise = (1 - b) * noise + b  # what was there shrinks, the step's own is added: Eq. (1.13)
+                new_noise = (1 - b) * noise + b  # what was there shrinks, the step's own is added: Eq. (1.14)
                 rows.append((b, 1 - b, alpha_bar * (1 - b), new_noise, noise / new_noise * b))
             snr = [math.inf] + [float(row[2] / row[3]) for row in rows[1:]]
         tables = torch.tensor([[float(entry) for entry in row] for row in rows], dtype=torch.float64)
