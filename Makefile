@@ -1,35 +1,39 @@
 PYTHON ?= python3
 BIN := .venv/bin
-BOOK := $(CURDIR)/_build/html/index.html
 SOURCES := $(wildcard _config.yml _toc.yml *.md chapters/*.ipynb tinyddpm/*.py tools/*.py _static/*)
 
 .PHONY: help book test chapters wheel clean
 
 help:  ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-book: $(BOOK)  ## the book as HTML, in _build/html
-	@echo "The book is ready: $(BOOK)"
+book: _build/.done  ## the book as HTML, in _build/html
+	@echo "The book is ready: $(CURDIR)/_build/html/index.html"
 
-test: .venv/.installed  ## every test: the package, the chapters, the book
+test: .venv/.done  ## every test: the package, the chapters, the book
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg
 
-chapters: .venv/.installed  ## run the chapters again and store their outputs
+chapters: .venv/.done  ## run the chapters again and store their outputs
 	$(BIN)/python tools/run_chapters.py chapters/*.ipynb
 
-wheel: .venv/.installed  ## the package, in dist
+wheel: .venv/.done  ## the package, in dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## remove what was built, the environment too
 	rm -rf .venv _build dist
 
-# -n and -W: a dangling reference or any other warning fails the build, and leaves no page that looks finished.
-$(BOOK): .venv/.installed $(SOURCES)
-	$(BIN)/jupyter-book build . -n -W --keep-going
-	@touch $(BOOK)
+# The files .done are written last, so that what was interrupted or failed is made again.
 
-.venv/.installed: requirements.txt pyproject.toml hatch_build.py
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "tinyddpm needs Python 3.10 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+# -n and -W: a dangling reference or any other warning fails the build. Made anew, so that no page of old is left.
+_build/.done: .venv/.done $(SOURCES)
+	rm -rf _build
+	$(BIN)/jupyter-book build . -n -W --keep-going
+	@touch $@
+
+.venv/.done: requirements.txt pyproject.toml hatch_build.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	|| { echo "tinyddpm needs Python 3.10 or newer. Name one, such as: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Installing into .venv, once; this takes a few minutes."
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
