@@ -31,6 +31,15 @@ def test_the_generator_decides_and_nothing_else_draws(draw):
     assert draw(1).shape == (1, 2)
 
 
+@pytest.mark.parametrize("draw", SETS)
+def test_float32_whatever_the_default(draw):
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert draw(2).dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_eight_gaussians_lie_where_they_should():
     points = data.eight_gaussians(40_000, seed()).double()
     angle = torch.arange(8) * torch.pi / 4

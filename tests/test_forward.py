@@ -1,6 +1,7 @@
 """The forward process: its steps, its shortcut and its joint law agree; nothing broadcasts."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -69,7 +70,14 @@ def test_keeps_the_dtype_of_its_input(dtype):
 
 @pytest.mark.parametrize("function", [td.q_step, td.q_marginal])
 def test_a_number_is_one_step_for_all(function):
-    for same in (7, np.int64(7), torch.tensor(7), torch.tensor([7, 7, 7]), torch.tensor([7, 7, 7], dtype=torch.int32)):
+    for same in (
+        7,
+        np.int64(7),
+        torch.tensor(7),
+        torch.tensor([7, 7, 7]),
+        torch.tensor([7, 7, 7], dtype=torch.int32),
+        torch.tensor([7, 7, 7], dtype=torch.uint16),
+    ):
         assert torch.equal(function(LINEAR, x, same).mean, function(LINEAR, x, torch.full((3,), 7)).mean)
 
 
@@ -78,6 +86,44 @@ def test_under_compile_and_vmap():
     torch.testing.assert_close(torch.func.vmap(lambda a, s, e: td.q_sample(LINEAR, a, s, e))(x, t, eps), expected)
     compiled = torch.compile(lambda a, s, e: td.q_sample(LINEAR, a, s, e), fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(x, t, eps), expected)
+
+
+@pytest.mark.parametrize("outside", [0, -1, 101])
+def test_no_row_is_read_outside_the_table_where_values_cannot_be_checked(outside):
+    """Under vmap and compile nothing can be raised by value; reading the wrong row must fail all the same."""
+    with pytest.raises((IndexError, RuntimeError)):
+        torch.func.vmap(lambda a, s, e: td.q_sample(LINEAR, a, s, e))(x, torch.tensor([1, outside, 3]), eps)
+    with pytest.raises((IndexError, RuntimeError)):
+        torch.compile(lambda s: td.q_sample(LINEAR, x, s, eps), fullgraph=True, backend="eager")(torch.tensor([1, outside, 3]))
+
+
+def test_gradients_per_example_and_a_changing_step_under_compile():
+    slopes = torch.func.vmap(torch.func.grad(lambda a, s, e: td.q_sample(LINEAR, a, s, e).sum()))(x, t, eps)
+    torch.testing.assert_close(slopes, LINEAR.alpha_bar[t].sqrt().float()[:, None].expand(3, 2))
+    compiled = torch.compile(lambda a, step: td.q_marginal(LINEAR, a, step).mean, fullgraph=True, backend="eager")
+    for step in (3, 4, 5):
+        torch.testing.assert_close(compiled(x, step), td.q_marginal(LINEAR, x, step).mean)
+
+
+def test_results_are_no_views_of_the_tables():
+    schedule = td.Schedule([0.1, 0.2])
+    for step in (1, torch.tensor(1), torch.tensor([1])):
+        schedule.at("beta", step, torch.zeros(1)).mul_(2)
+    assert schedule.beta[1] == 0.1
+
+
+def test_a_schedule_made_anywhere_serves_in_training():
+    with torch.inference_mode():
+        schedule = td.Schedule([0.1, 0.2])
+    a = x.double().requires_grad_()
+    td.q_sample(schedule, a, 1, eps.double()).sum().backward()
+    assert a.grad is not None
+
+
+def test_copies_on_devices_are_not_pickled():
+    td.q_marginal(LINEAR, x.to("meta"), 1)
+    copy = pickle.loads(pickle.dumps(LINEAR))
+    assert LINEAR._copies and not copy._copies and torch.equal(copy.alpha_bar, LINEAR.alpha_bar)
 
 
 def test_tables_follow_the_tensor_to_its_device():
@@ -132,6 +178,8 @@ def test_bad_times_are_named(call, bad, error, message):
         (lambda: td.q_sample(LINEAR, x, t, eps.long()), TypeError, "eps has dtype torch.int64"),
         (lambda: td.q_sample(LINEAR, x, t, 1.0), TypeError, "eps is of type float"),
         (lambda: td.q_sample(LINEAR, x, t, eps.to("meta")), ValueError, "eps is on meta, expected cpu"),
+        (lambda: LINEAR.at("gamma", 1, x), ValueError, "table = 'gamma' is not one of beta, alpha, alpha_bar"),
+        (lambda: LINEAR.at("beta", 1, [1.0]), TypeError, "x is of type list, expected a Tensor"),
         (lambda: td.q_marginal(0.1, x, t), TypeError, "schedule is of type float, expected a Schedule"),
         (lambda: td.q_sample(None, x, t, eps), TypeError, "schedule is of type NoneType, expected a Schedule"),
     ],

@@ -108,6 +108,43 @@ def test_gradients_are_finite_also_for_equals():
     assert np.allclose(mean.grad, [0, 1]) and np.allclose(var.grad, [0, 0.25])  # d/dv (v - log v)/2 = (1 - 1/v)/2
 
 
+def test_second_derivatives_are_right_also_where_a_term_vanishes():
+    """At x = mean, or at equal variances, the value is 0 and its curvature is not."""
+
+    def second(f, at):
+        point = scalar(at).requires_grad_()
+        (first,) = torch.autograd.grad(f(point), point, create_graph=True)
+        return torch.autograd.grad(first, point)[0].item()
+
+    assert second(lambda x: gaussian(1.0, 2.0).log_prob(x), 1.0) == pytest.approx(-1 / 2)
+    assert second(lambda m: Gaussian(m, scalar(1.0)).kl(gaussian(1.0, 3.0)), 1.0) == pytest.approx(1 / 3)
+    assert second(lambda v: Gaussian(scalar(0.0), v).kl(gaussian(0.0, 1.0)), 1.0) == pytest.approx(1 / 2)
+
+
+def test_certainty_does_not_spoil_the_gradient_of_its_neighbours():
+    mean = scalar([1.0, 2.0]).requires_grad_()
+    other = gaussian([1.0, 1.0], [0.0, 1.0])
+    (Gaussian(mean, scalar([0.0, 1.0])).kl(other) + Gaussian(mean, scalar([0.0, 1.0])).log_prob(scalar([3.0, 3.0])))[1].backward()
+    assert mean.grad.tolist() == [0, 2]  # d/dm (m - 1)²/2 + (3 - m)
+
+
+def test_squares_do_not_leave_the_range_of_the_dtype():
+    assert gaussian(0.0, 0.0).log_prob(scalar(1e-200)).item() == -math.inf
+    wide = Gaussian(torch.zeros(1, dtype=torch.float16), 1e4)
+    assert wide.log_prob(torch.full((1,), 500.0, dtype=torch.float16)).item() == pytest.approx(-18.0, abs=0.05)
+    assert wide.kl(Gaussian(torch.full((1,), 500.0, dtype=torch.float16), 1e4)).item() == pytest.approx(12.5, abs=0.05)
+
+
+def test_the_layout_in_memory_does_not_change_the_draw():
+    one = Gaussian(torch.zeros(2, 3, 4, 4), 1.0)
+    other = Gaussian(torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last), 1.0)
+    assert torch.equal(*(g.sample(torch.Generator().manual_seed(0)) for g in (one, other)))
+
+
+def test_a_number_of_numpy_is_a_number():
+    assert Gaussian(torch.zeros(2), np.float32(0.25)).var.tolist() == [0.25, 0.25]
+
+
 x = torch.zeros(2, 3)
 
 
@@ -119,6 +156,7 @@ x = torch.zeros(2, 3)
         (lambda: Gaussian(x, "1"), TypeError, "var is of type str, expected a Tensor"),
         (lambda: Gaussian(x, torch.ones(3)), ValueError, r"var has shape \(3,\), expected \(2, 3\), the shape of mean"),
         (lambda: Gaussian(x, torch.ones(2, 1)), ValueError, r"var has shape \(2, 1\), expected \(2, 3\)"),
+        (lambda: Gaussian(x, torch.ones(2, 3).double()), TypeError, "var has dtype torch.float64, expected torch.float32"),
         (lambda: Gaussian(x, -1.0), ValueError, "var has an entry -1.0, expected finite variances of 0 or more"),
         (lambda: Gaussian(x, math.nan), ValueError, "var has an entry nan"),
         (lambda: Gaussian(x, math.inf), ValueError, "var has an entry inf"),

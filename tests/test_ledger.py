@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 import torch
-from sympy import Integral, Product, cos, exp, log, oo, pi, sqrt, symbols, sympify
+from sympy import Function, Integral, Product, Rational, Sum, cos, exp, log, oo, pi, sqrt, symbols, sympify
 
 from tinyddpm import ledger
-from tinyddpm.ledger import CheckFailed, N, NotProved, define, refute, verify
+from tinyddpm.ledger import CheckFailed, DoesNotHold, N, NotProved, define, refute, verify
 
 a, b = symbols(r"\alpha_t \alpha_{t-1}", positive=True)
 x, y, e, f, g = symbols("x y e f g", real=True)
@@ -83,6 +83,78 @@ def test_a_symbol_may_be_drawn_from_a_density(capsys):
         verify("1.1", x, 2 * y + a * e, given=drawn, noise=[e])
 
 
+def test_what_an_integral_runs_over_stays_inside_it(capsys):
+    """A variance that depends on the variable of the integral or sum must not be pulled out of it."""
+    v = symbols("v", positive=True)
+    for lhs, wrong in (
+        (Integral(N(x, 0, v), (v, 0, 1)), N(x, 0, v)),
+        (Sum(Integral(x**2 * N(x, 0, n), (x, -oo, oo)), (n, 1, 3)), 3 * n),
+    ):
+        with pytest.raises(CheckFailed):
+            verify("1.1", lhs, wrong)
+    assert "proved" in verdict(capsys, verify, "1.1", Integral(x**2 * N(x, 0, v), (x, -oo, oo), (v, 0, 1)), Rational(1, 2))
+
+
+def test_bayes_and_the_posterior_of_the_next_chapter(capsys):
+    """The quotient of three densities is a Gaussian, constant included: roots of products and products of roots merge."""
+    z = symbols("z", real=True)
+    prior, marginal = N(y, sqrt(b) * z, 1 - b), N(x, sqrt(a * b) * z, 1 - a * b)
+    var = (1 - b) / (1 - a * b) * (1 - a)
+    mean = sqrt(a) * (1 - b) / (1 - a * b) * x + sqrt(b) * (1 - a) / (1 - a * b) * z
+    quotient = N(x, sqrt(a) * y, 1 - a) * prior / marginal
+    assert "proved" in verdict(capsys, verify, "2.4", quotient, N(y, mean, var))
+    refute("2.4", quotient, N(y, mean, 1 - a), slip="the variance of the step")
+
+
+def test_a_network_is_a_symbol_of_which_nothing_is_known(capsys):
+    net = Function("net")(x)
+    assert "proved" in verdict(capsys, verify, "4.1", (e - net) ** 2, e**2 - 2 * e * net + net**2)
+    with pytest.raises(DoesNotHold):
+        verify("4.1", (e - net) ** 2, e**2 - e * net + net**2)
+
+
+def test_a_slip_that_divides_by_zero_is_rejected_like_any_other(capsys):
+    assert "proved" in verdict(capsys, verify, "1.1", exp(x / (a - b)), exp(x / (a - b)))
+
+
+def test_tiny_numbers_are_told_apart(capsys):
+    assert "proved" in verdict(capsys, verify, "1.1", a * Rational(1, 10**20), a * Rational(1, 10**20))
+    with pytest.raises(CheckFailed):
+        verify("1.1", a * Rational(1, 10**20), a * Rational(2, 10**20))
+
+
+@pytest.mark.parametrize(
+    ("lhs", "rhs", "given", "error", "message"),
+    [
+        (x, 0.5 * x, {}, TypeError, "has a rounded number in it"),
+        (x, y, {2: 3}, TypeError, "says what symbols stand for"),
+        (a / b, b / a, {a: b, b: a}, TypeError, "is circular"),
+        (x, a, {a: a + 1}, TypeError, "is circular"),
+        (N(x, 0, 1), Integral(N(x, y, 1), (y, -oo, oo)), {}, TypeError, "put it in lhs"),
+        (Integral(N(x, 0, -a), (x, -oo, oo)), sympify(1), {}, CheckFailed, "-α_t is not positive, so it is no variance"),
+    ],
+)
+def test_claims_that_prove_nothing_are_refused(lhs, rhs, given, error, message):
+    with pytest.raises(error, match=message):
+        verify("1.1", lhs, rhs, given=given)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"exact": [1.0, 2.0], "against": [[1.0, 2.0]]},
+        {"exact": [1.0, 2.0], "against": [1.0, 2.0], "rtol": 3},
+        {"exact": [0.0, 0.0], "against": [0.0, 0.0]},
+        {"lhs": a * b, "rhs": b * a, "broken": {"same": a * b}},
+    ],
+)
+def test_refute_accepts_only_a_difference(arguments):
+    """A check that fails for another reason has refuted nothing."""
+    with pytest.raises(CheckFailed) as error:
+        refute("1.1", **arguments, slip="?")
+    assert not isinstance(error.value, DoesNotHold)
+
+
 def test_one_noise_twice_is_not_two_noises(capsys):
     refute("1.1", sqrt(a) * e + sqrt(b) * e, sqrt(a + b) * g, noise=[e, g], slip="dependent")
     assert "✗ dependent: (1.1) does not hold" in " ".join(capsys.readouterr().out.split())
@@ -147,6 +219,26 @@ def test_define_compares_code_with_formula(capsys):
         define("1.1", a * x, lambda a, x: a + x, args=(a, x))
     with pytest.raises(CheckFailed, match="accepts the broken version 'b a'"):
         define("1.1", a * x, lambda a, x: a * x, args=(a, x), broken={"b a": x * a})
+
+
+def test_define_draws_where_the_formula_is_real(capsys):
+    define("1.1", sqrt(1 - a - b), lambda p, q: (1 - p - q).sqrt(), args=(a, b))
+    with pytest.raises(TypeError, match=r"symbols that are not in args: α_\{t-1\}"):
+        define("1.1", a * b, lambda p: p, args=(a,))
+    with pytest.raises(CheckFailed, match="has no real value"):
+        define("1.1", sqrt(-1 - a), lambda p: p, args=(a,))
+
+
+def test_numbers_that_are_no_evidence_are_refused():
+    values = np.array([1.0, 2.0])
+    with pytest.raises(CheckFailed, match="compares an object with itself"):
+        verify("3.9", exact=values, against=values)
+    with pytest.raises(CheckFailed, match=r"broken version 'b' has the shape \(3,\), expected \(2,\)"):
+        verify("3.9", exact=values, against=values.copy(), broken={"b": [1.0, 2.0, 3.0]})
+    with pytest.raises(CheckFailed, match="accepts a broken version"):
+        verify("3.9", exact=[1.2], against=[1.0], rtol=0.3)
+    with pytest.raises(TypeError, match="complex128 are compared"):
+        verify("3.9", exact=values + 1j, against=values + 2j)
 
 
 def test_define_passes_counts_as_int(capsys):

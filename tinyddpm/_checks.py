@@ -56,24 +56,31 @@ def check_like(name: str, value: Tensor, model_name: str, model: Tensor) -> None
         raise ValueError(f"{name} is on {value.device}, expected {model.device}, where {model_name} is")
 
 
-def check_time(t: Time, T: int, name: str, x: Tensor) -> Tensor:
+def check_time(t: Time, T: int, name: str, x: Tensor) -> int | Tensor:
     """A step of 1..T for each row of `x`, or one step for all of them; returned as a LongTensor on the device of `x`."""
     if not isinstance(t, Tensor):
         if not 1 <= check_integer("t", t) <= T:
             raise ValueError(f"t = {t} is outside 1..{T}")
-        return torch.tensor(int(t), device=x.device)
+        return int(t)
     if t.is_floating_point() or t.is_complex() or t.dtype == torch.bool:
         raise TypeError(f"t has dtype {t.dtype}, expected an integer dtype such as torch.int64")
     if t.ndim and t.shape != x.shape[:1]:
         raise ValueError(f"t has shape {tuple(t.shape)}, expected {tuple(x.shape[:1])}: a step for each row of {name}")
+    t = t.to(torch.int64)
     if values_can_be_read(t):
         outside = ((t < 1) | (t > T)).flatten().nonzero()
         if len(outside):
             i = int(outside[0])
             raise ValueError(f"t{f'[{i}]' if t.ndim else ''} = {int(t.flatten()[i])} is outside 1..{T}")
-    return t.to(device=x.device, dtype=torch.int64)
+    return t.to(device=x.device)
 
 
 def values_can_be_read(x: Tensor) -> bool:
     """Whether Python may look at the values of `x`: not while torch.compile traces, under torch.func.vmap, or on "meta"."""
-    return not (torch.compiler.is_compiling() or torch._C._functorch.is_batchedtensor(x) or x.is_meta)
+    if torch.compiler.is_compiling():
+        return False
+    while torch._C._functorch.is_functorch_wrapped_tensor(x):  # grad inside vmap wraps what vmap has wrapped
+        if torch._C._functorch.is_batchedtensor(x):
+            return False
+        x = torch._C._functorch.get_unwrapped(x)
+    return not x.is_meta

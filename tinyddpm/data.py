@@ -33,7 +33,7 @@ def eight_gaussians(n: int, generator: torch.Generator | None = None) -> Tensor:
     """
     angle = torch.randint(8, (check_count("n", n),), generator=generator) * (math.pi / 4)
     centre = EIGHT_GAUSSIANS_RADIUS * torch.stack([angle.cos(), angle.sin()], dim=1)
-    return centre + EIGHT_GAUSSIANS_STD * torch.randn(n, 2, generator=generator)
+    return (centre + EIGHT_GAUSSIANS_STD * torch.randn(n, 2, generator=generator)).float()
 
 
 def two_moons(n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -79,13 +79,13 @@ def checkerboard(n: int, generator: torch.Generator | None = None) -> Tensor:
     column = torch.randint(4, (check_count("n", n),), generator=generator)
     row = 2 * torch.randint(2, (n,), generator=generator) + column % 2
     corner = torch.stack([column, row], dim=1) - 2.0
-    return (corner + torch.rand(n, 2, generator=generator)) * math.sqrt(12) / 4  # a side of √12 has variance 1
+    return ((corner + torch.rand(n, 2, generator=generator)) * math.sqrt(12) / 4).float()  # a side of √12 has variance 1
 
 
 def _standardised(points: Tensor, variance: Tensor, noise_std: float, generator: torch.Generator | None) -> Tensor:
     """Scales centred points of a known variance (2,), and adds noise, so that the variance is 1 in all."""
     noise = noise_std * torch.randn(points.shape, generator=generator)
-    return points * ((1 - noise_std**2) / variance).sqrt() + noise
+    return (points * ((1 - noise_std**2) / variance).sqrt() + noise).float()
 
 
 def digits() -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from html import escape
 
 try:
     import matplotlib.pyplot as plt
@@ -77,17 +78,25 @@ def player(fig: Figure, draw: Callable[[int], object], steps: Sequence[int], alt
 
     Returns:
         An object that a notebook displays as the player.
+
+    Raises:
+        ValueError: the frames are more than fit into a page.
     """
     html = FuncAnimation(fig, draw, frames=steps, interval=1000 / fps).to_jshtml(default_mode="once")  # type: ignore[arg-type]
     plt.close(fig)
     frames = re.findall(r'frames\[\d+\] = "(data:[^"]*)"', html)
+    if len(frames) != len(steps):
+        raise ValueError(
+            f"steps has {len(steps)} entries, of which {len(frames)} fit into a page of 3 MB: draw fewer or smaller ones"
+        )
     html = re.sub(r'<link rel="stylesheet"\s+href="[^"]*">', "", html)
     html = re.sub(r'<i class="fa fa-([^"]*)"></i>', lambda icon: ICONS[icon[1]] + "\ufe0e", html)  # as text, not as emoji
     html = html.replace("width: 374px;", "width: 374px; max-width: 90%;")
     # The first picture also stands in the page itself, for readers without scripts (a code host, a printer).
     first = re.sub(r"\\\n", "", frames[0]).replace("\\n", "")
-    html = re.sub(r'<img id="(\w+)">', rf'<img id="\1" alt="{alt}" src="{first}" style="max-width: 100%">', html)
+    picture = f'alt="{escape(alt)}" src="{first}" style="max-width: 100%"'
+    html = re.sub(r'<img id="(\w+)">', lambda image: f'<img id="{image[1]}" {picture}>', html)
     html = html.replace('type="range"', f'type="range" aria-label="step, from {steps[0]} to {steps[-1]}"')
     identity = re.search(r"_anim_img(\w+)", html)
     assert identity is not None
-    return _Player(html.replace(identity[1], hashlib.sha256("".join(frames).encode()).hexdigest()[:12]), alt)
+    return _Player(html.replace(identity[1], hashlib.sha256("".join([alt, *frames]).encode()).hexdigest()[:12]), alt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,7 @@ class Gaussian:
             value is certain.
 
     Raises:
-        TypeError: mean is not a floating-point tensor, or var neither such a tensor nor a number.
+        TypeError: mean is not a floating-point tensor, or var neither such a tensor of the same dtype nor a number.
         ValueError: var has another shape than mean, is negative, NaN or infinite.
 
     Example:
@@ -34,9 +35,11 @@ class Gaussian:
 
     def __post_init__(self) -> None:
         check_tensor("mean", self.mean)
-        if isinstance(self.var, int | float) and not isinstance(self.var, bool):
-            object.__setattr__(self, "var", self.mean.new_tensor(self.var).expand_as(self.mean))
+        if isinstance(self.var, numbers.Real) and not isinstance(self.var, bool):
+            object.__setattr__(self, "var", torch.full_like(self.mean, float(self.var)))
         check_like("var", self.var, "mean", self.mean)
+        if self.var.dtype != self.mean.dtype:
+            raise TypeError(f"var has dtype {self.var.dtype}, expected {self.mean.dtype}, the dtype of mean")
         if values_can_be_read(self.var) and self.var.numel():
             for worst in self.var.aminmax():
                 if not 0 <= worst < math.inf:
@@ -44,7 +47,7 @@ class Gaussian:
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """One draw of each element, in the shape, dtype and device of `mean`."""
-        noise = torch.empty_like(self.mean).normal_(generator=generator)
+        noise = torch.empty_like(self.mean, memory_format=torch.contiguous_format).normal_(generator=generator)
         return self.mean + self.var.sqrt() * noise
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -56,10 +59,10 @@ class Gaussian:
             x: a tensor of the shape of `mean`.
         """
         check_like("x", x, "mean", self.mean)
-        error = (x - self.mean) ** 2
-        exponent = torch.where(error == 0, self.var.log(), error / self.var + self.var.log())
-        impossible = (self.var == 0) & (error > 0)  # where the line above is inf - inf
-        return -0.5 * (torch.where(impossible, math.inf, exponent) + math.log(2 * math.pi))
+        certain = self.var == 0
+        var = torch.where(certain, 1.0, self.var)  # what is not selected below must not spoil the gradient
+        density = -0.5 * (((x - self.mean) / var.sqrt()) ** 2 + var.log() + math.log(2 * math.pi))
+        return torch.where(certain, torch.where(x == self.mean, math.inf, -math.inf).to(density), density)
 
     def kl(self, other: Gaussian) -> Tensor:
         """KL(self || other), element by element, in nats: how much is lost by taking `other` for `self`.
@@ -72,8 +75,11 @@ class Gaussian:
         """
         check_type("other", other, Gaussian)
         check_like("other.mean", other.mean, "mean", self.mean)
-        error = (self.mean - other.mean) ** 2
-        return 0.5 * (_excess(self.var, other.var) + torch.where(error == 0, error, error / other.var))
+        certain = other.var == 0
+        var = torch.where(certain, 1.0, other.var)  # what is not selected below must not spoil the gradient
+        density = 0.5 * (_excess(self.var, var) + ((self.mean - other.mean) / var.sqrt()) ** 2)
+        same = (self.mean == other.mean) & (self.var == 0)
+        return torch.where(certain, torch.where(same, 0.0, math.inf).to(density), density)
 
 
 def _excess(a: Tensor, b: Tensor) -> Tensor:
@@ -81,8 +87,9 @@ def _excess(a: Tensor, b: Tensor) -> Tensor:
 
     There, with u = r - 1 and s = u / (2 + u), log(r) = 2 artanh(s) = 2 (s + s³/3 + s⁵/5 + ...) and u = 2s + us.
     """
-    r, u = a / b, torch.where(a == b, torch.zeros_like(a), (a - b) / b)  # 0, not 0/0, where both are 0
+    u = (a - b) / b
+    near = u.abs() < 0.25
     s = u / (2 + u)
     tail = sum(s ** (2 * k) / (2 * k + 3) for k in range(10))
-    far = torch.where(r == math.inf, r, u - r.log())
-    return torch.where(u.abs() < 0.25, s * (u - 2 * s * s * tail), far)
+    far = u - torch.where(near, 1.0, a / b).log()
+    return torch.where(near, s * (u - 2 * s * s * tail), far)

@@ -24,6 +24,8 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("tinyddpm.ledger needs SymPy: pip install 'tinyddpm[book]'", name="sympy") from error
 
+from sympy.core.function import AppliedUndef
+
 __all__ = ["CheckFailed", "N", "define", "refute", "verify"]
 
 MIME = "application/vnd.tinyddpm.check+json"  # the verdict as data, beside the text, in a chapter's stored output
@@ -33,6 +35,10 @@ DIGITS = 30  # of the numbers at which two expressions are told apart
 
 class CheckFailed(AssertionError):
     """An equation's check did not hold, or could not have failed. The message shows the equation and the residual."""
+
+
+class DoesNotHold(CheckFailed):
+    """The two sides differ, and the message says where and by how much."""
 
 
 class NotProved(CheckFailed):
@@ -77,8 +83,6 @@ class Check:
     rhs: str | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"\d+\.\d+", self.tag):
-            raise ValueError(f"tag = {self.tag!r} is not chapter.number, such as '2.7'")
         if self.kind != "refuted" and not self.rejected:
             raise CheckFailed(f"({self.tag}) is a check that cannot fail: it rejects no broken version of its claim")
 
@@ -150,7 +154,7 @@ def refute(tag: str, lhs: Any = None, rhs: Any = None, *, slip: str, **claim: An
         slip: what the slip is, in words.
 
     Raises:
-        CheckFailed: the claim holds, or is neither proved nor told apart in numbers.
+        CheckFailed: the claim holds, or the check fails for another reason than that the two sides differ.
     """
     arguments: dict[str, Any] = {
         "exact": None,
@@ -163,9 +167,7 @@ def refute(tag: str, lhs: Any = None, rhs: Any = None, *, slip: str, **claim: An
     }
     try:
         _check(tag, lhs, rhs, **{**arguments, **claim})
-    except NotProved:
-        raise
-    except CheckFailed as error:
+    except DoesNotHold as error:
         Check(tag, "refuted", f"{slip}: {error}", claim.get("statement")).show()
     else:
         raise CheckFailed(f"({tag}) holds, so {slip!r} is no slip")
@@ -198,15 +200,26 @@ def define(
     Raises:
         CheckFailed: the code does not compute the formula, or the check accepts a broken version.
     """
+    _check_tag(tag)
     if not args:
         _compare(tag, "definition", formula, code, rtol, _number_slips(formula), broken or {}, statement).show()
         return
-    lhs, formula = formula.args if isinstance(formula, sp.Equality) else (None, formula)
-    points = [_point(args, f"{tag}/{i}") for i in range(5)]
+    lhs, formula = formula.args if isinstance(formula, sp.Equality) else (None, sp.sympify(formula))
+    unknown = formula.subs(given or {}).free_symbols - set(args)
+    if unknown:
+        raise TypeError(f"({tag}) the formula has symbols that are not in args: {', '.join(sorted(map(_plain, unknown)))}")
+
+    def value(expr: Any, point: Mapping[sp.Symbol, sp.Rational]) -> float:
+        number = sp.N(sp.sympify(expr).subs(given or {}).subs(point).doit(), DIGITS)
+        return float(number) if number.is_real and number.is_finite else math.nan  # the root of a slip may be imaginary
+
+    drawn = (_point(args, f"{tag}/{i}") for i in range(200))
+    points = [point for point in drawn if not math.isnan(value(formula, point))][:5]
+    if not points:
+        raise CheckFailed(f"({tag}) the formula has no real value at 200 points: {_plain(formula)}")
 
     def values(expr: Any) -> list[float]:
-        numbers = [sp.N(sp.sympify(expr).subs(given or {}).subs(point).doit(), DIGITS) for point in points]
-        return [float(n) if n.is_real else math.nan for n in numbers]  # the root of a slip may be imaginary
+        return [value(expr, point) for point in points]
 
     def call(point: Mapping[sp.Symbol, sp.Rational]) -> float:
         return float(code(*(int(point[s]) if s.is_integer else torch.tensor(float(point[s]), dtype=torch.float64) for s in args)))
@@ -218,6 +231,11 @@ def define(
     replace(check, lhs=sp.srepr(lhs) if lhs is not None else None, rhs=sp.srepr(formula)).show()
 
 
+def _check_tag(tag: str) -> None:
+    if not isinstance(tag, str) or not re.fullmatch(r"\d+\.\d+", tag):
+        raise ValueError(f"tag = {tag!r} is not chapter.number, such as '2.7'")
+
+
 # ---- symbolic checks: lhs - rhs simplifies to 0 ----
 
 
@@ -225,6 +243,7 @@ def _check(
     tag: str, lhs: Any, rhs: Any, exact: Any, against: Any, rtol: float, given: Mapping[sp.Symbol, Any],
     noise: Sequence[sp.Symbol], broken: Mapping[str, Any], statement: str | None,
 ) -> Check:  # fmt: skip
+    _check_tag(tag)
     symbolic, numeric = (lhs is not None and rhs is not None), (exact is not None and against is not None)
     if symbolic == numeric:
         raise TypeError(f"equation {tag!r}: give either lhs and rhs, or exact= and against=")
@@ -232,6 +251,12 @@ def _check(
         return _compare(tag, "exact", exact, against, rtol, _number_slips(exact), broken, statement)
 
     lhs, rhs = sp.sympify(lhs), sp.sympify(rhs)
+    if lhs.has(sp.Float) or rhs.has(sp.Float) or any(sp.sympify(v).has(sp.Float) for v in given.values()):
+        raise TypeError(f"({tag}) has a rounded number in it; write it as a sympy.Rational")
+    if rhs.has(sp.Integral):
+        raise TypeError(f"({tag}) has an integral in rhs, where every slip would have to be integrated; put it in lhs")
+    if not all(isinstance(key, sp.Symbol) for key in given):
+        raise TypeError(f"({tag}) given = {given} says what symbols stand for; a key of it is none")
     left, right = _compared(lhs, given, noise), _compared(rhs, given, noise, claimed=True)
     for a, b in zip(left, right, strict=True):
         _prove(tag, a, b)
@@ -264,10 +289,13 @@ def _compared(
     if isinstance(given.get(side), N):
         side = given[side]
     else:
-        for _ in given:  # a symbol may stand for an expression in other symbols that stand for something
-            side = side.subs({k: v for k, v in given.items() if not isinstance(v, N)})
+        meaning = {k: v for k, v in given.items() if not isinstance(v, N)}
+        for _ in meaning:  # a symbol may stand for an expression in other symbols that stand for something
+            side = side.subs(meaning)
+        if side.free_symbols & set(meaning):
+            raise TypeError(f"given = {_plain(sp.Dict(given))} is circular")
     if not noise:
-        return (_evaluate(side),)
+        return (_named(_evaluate(side)),)
     if isinstance(side, N):
         return (*_compared(side.args[1], given, ()), sp.sqrt(_compared(side.args[2], given, ())[0]))
     coefficients = [c for c in (sp.expand(side).diff(e) for e in noise) if c != 0]
@@ -277,13 +305,30 @@ def _compared(
     return side.subs(dict.fromkeys(noise, 0)), std
 
 
+def _named(expr: sp.Expr) -> sp.Expr:
+    """A function of which nothing is known, such as a network's output, is one symbol more."""
+    return expr.replace(lambda e: isinstance(e, AppliedUndef), lambda e: sp.Symbol(str(e), real=True))
+
+
 def _evaluate(expr: sp.Expr) -> sp.Expr:
     """Evaluates integrals, sums and products and writes densities out. SymPy is told that their variances are positive."""
     if not expr.has(sp.Integral):
         return expr.doit()
-    variances = {n.args[2]: sp.Dummy(positive=True) for n in expr.atoms(N)}
-    renamed = expr.replace(N, lambda x, mean, var: N(x, mean, variances[var]))
-    return sp.expand_log(sp.simplify(renamed.doit())).subs({dummy: var for var, dummy in variances.items()})
+    for var in {n.args[2] for n in expr.atoms(N)}:  # in vain: it would prove what holds for no Gaussian
+        values = [sp.N(var.subs(_point(var.free_symbols, str(i)))) for i in range(20)]
+        if not any(value.is_real and value > 0 for value in values):
+            raise CheckFailed(f"{_plain(var)} is not positive, so it is no variance")
+    bound = {s for e in expr.atoms(sp.Integral, sp.Sum, sp.Product) for s in e.variables}
+    names: dict[tuple[sp.Expr, str], sp.Dummy] = {}
+
+    def name(part: sp.Expr, assumption: str) -> sp.Expr:
+        """A plain symbol for what no integral or sum runs over: the integral is then the general one, and quick."""
+        if part.free_symbols & bound or (part.is_Symbol and getattr(part, f"is_{assumption}")) or part.is_Number:
+            return part
+        return names.setdefault((part, assumption), sp.Dummy(**{assumption: True}))
+
+    renamed = expr.replace(N, lambda x, mean, var: N(x, name(mean, "real"), name(var, "positive")))
+    return sp.expand_log(sp.simplify(renamed.doit())).subs({dummy: part for (part, _), dummy in names.items()})
 
 
 def _prove(tag: str, lhs: sp.Expr, rhs: sp.Expr) -> None:
@@ -291,12 +336,16 @@ def _prove(tag: str, lhs: sp.Expr, rhs: sp.Expr) -> None:
         return
     residual = sp.simplify(lhs - rhs)
     shown = f"left − right = {_plain(residual)}" if len(str(residual)) < 45 else "left − right is not 0"
+    symbols = lhs.free_symbols | rhs.free_symbols
+    for i in range(100):  # a point where they differ clearly; they may meet at some
+        point = _point(symbols, f"{tag}/{i}")
+        difference = sp.N((lhs - rhs).subs(point), DIGITS)
+        if difference.is_number and difference.is_finite and abs(difference) > 1e-6:
+            where = ", ".join(f"{_plain(s)} = {float(v):g}" for s, v in point.items() if s in residual.free_symbols)
+            raise DoesNotHold(f"({tag}) does not hold: {shown}" + (f"; it is {sp.N(difference, 3)} at {where}" if where else ""))
     if _same_numbers(lhs, rhs):
-        raise NotProved(f"({tag}) is not proved: {shown}, though it is 0 in numbers")
-    points = (_point(residual.free_symbols, f"{tag}/{i}") for i in range(100))
-    point = next((p for p in points if abs(sp.N(residual.subs(p))) > 1e-6), _point(residual.free_symbols, tag))
-    where = ", ".join(f"{_plain(s)} = {float(v):g}" for s, v in point.items())
-    raise CheckFailed(f"({tag}) does not hold: {shown}" + (f"; it is {sp.N(residual.subs(point), 3)} at {where}" if point else ""))
+        raise NotProved(f"({tag}) is not proved: left and right agree in numbers, but SymPy leaves {_plain(residual)}")
+    raise NotProved(f"({tag}) is not proved: SymPy leaves {_plain(residual)}, and cannot evaluate it")
 
 
 def _plain(expr: sp.Expr) -> str:
@@ -313,8 +362,23 @@ def _is_zero(lhs: sp.Expr, rhs: sp.Expr) -> bool:
         lambda: sp.expand(lhs - rhs),
         lambda: sp.simplify(_tidy(lhs) - _tidy(rhs)),
         lambda: sp.simplify(_tidy(sp.powsimp(_tidy(lhs) / _tidy(rhs)))) - 1,
+        lambda: _squared(lhs / rhs) - 1,  # no roots are left in the square, and the numbers have told the sign
     )
     return _same_numbers(lhs, rhs) and any(way() == 0 for way in ways)
+
+
+def _squared(expr: sp.Expr) -> sp.Expr:
+    """The square of a product: sqrt(a) sqrt(b) and sqrt(a b), which differ where a and b are negative, become one."""
+    exponent, factor = sp.Integer(0), sp.Integer(1)
+    for part in sp.Mul.make_args(expr):
+        base, power = part.as_base_exp()
+        if base == sp.E:
+            exponent += 2 * power
+        elif isinstance(base, sp.exp):
+            exponent += 2 * base.args[0] * power
+        else:
+            factor *= sp.Pow(base, 2 * power) if (2 * power).is_Integer else part**2
+    return sp.cancel(sp.together(factor)) * sp.exp(sp.cancel(sp.together(exponent)))
 
 
 def _tidy(expr: sp.Expr) -> sp.Expr:
@@ -329,19 +393,25 @@ def _same_numbers(lhs: sp.Expr, rhs: sp.Expr) -> bool:
     for seed in "012":
         point = _point(lhs.free_symbols | rhs.free_symbols, seed)
         a, b = (sp.N(side.subs(point), DIGITS) for side in (lhs, rhs))
-        if not (a.is_number and b.is_number and bool(abs(a - b) <= 1e-15 * (1 + abs(a)))):
+        if not (a.is_number and b.is_number and a.is_finite and b.is_finite):
+            return False
+        size = max(abs(a), abs(b))
+        if not (size < 1e-60 or bool(abs(a - b) <= 1e-15 * size)):
             return False
     return True
 
 
 def _point(symbols: Iterable[sp.Symbol], seed: str) -> dict[sp.Symbol, sp.Rational]:
-    """A value for each symbol, the same in every run."""
-    draw, point = random.Random(seed), {}
+    """A value for each symbol, the same in every run; no two are equal."""
+    draw = random.Random(seed)
+    thousandths, counts = iter(draw.sample(range(150, 850), 400)), iter(draw.sample(range(2, 7), 5))
+    point = {}
     for s in sorted(symbols, key=str):
         if s.is_integer:
-            point[s] = sp.Integer(draw.randint(2, 6))
+            point[s] = sp.Integer(next(counts))
         else:
-            point[s] = sp.Rational(draw.randint(150, 850) if s.is_positive else draw.randint(-2000, 2000), 1000)
+            value = sp.Rational(next(thousandths), 1000)
+            point[s] = value if s.is_positive else 4 * value - 2
     return point
 
 
@@ -370,12 +440,14 @@ def _compare(
     tag: str, kind: str, claim: Any, against: Any, rtol: float, slips: Iterable[Any], broken: Mapping[str, Any],
     statement: str | None,
 ) -> Check:  # fmt: skip
+    if claim is against and not isinstance(claim, int | float):
+        raise CheckFailed(f"({tag}) compares an object with itself")
     a, b = _array(claim), _array(against)
     if a.shape != b.shape:
         raise CheckFailed(f"({tag}) compares the shapes {a.shape} and {b.shape}")
     error = _relative_error(a, b)
     if not error <= rtol:
-        raise CheckFailed(f"({tag}) does not hold: the two sides differ by {error:.3g} of their size, {rtol:g} was allowed")
+        raise DoesNotHold(f"({tag}) does not hold: the two sides differ by {error:.3g} of their size, {rtol:g} was allowed")
     rejected = 0
     for slip in slips:
         if _relative_error(_array(slip), b) > rtol:
@@ -383,6 +455,8 @@ def _compare(
         elif not np.allclose(slip, a, rtol=1e-14, atol=0):  # else it is the claim itself, such as the negative of zero
             raise CheckFailed(f"({tag}) the check accepts a broken version of its claim")
     for name, wrong in broken.items():
+        if _array(wrong).shape != b.shape:
+            raise CheckFailed(f"({tag}) the broken version {name!r} has the shape {_array(wrong).shape}, expected {b.shape}")
         if _relative_error(_array(wrong), b) <= rtol:
             raise CheckFailed(f"({tag}) the check accepts the broken version {name!r}")
     verdict = "the code computes the formula" if kind == "definition" else "two independent computations agree"
@@ -390,13 +464,16 @@ def _compare(
 
 
 def _number_slips(claim: Any) -> list[np.ndarray[Any, Any]]:
-    """The sign, a factor of two, and an index wrong."""
+    """The sign, a factor of two, one percent, and an index wrong."""
     a = _array(claim)
-    return [-a, 2 * a, np.roll(a, 1)]
+    return [-a, 2 * a, 1.01 * a, np.roll(a, 1)]
 
 
 def _array(value: Any) -> np.ndarray[Any, Any]:
-    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value, dtype=np.float64)
+    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    if array.dtype.kind not in "fiuO":
+        raise TypeError(f"numbers of dtype {array.dtype} are compared, expected real ones")
+    return array.astype(np.float64)
 
 
 def _relative_error(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from decimal import Decimal, localcontext
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from tinyddpm._checks import Time, check_count, check_number, check_time
+from tinyddpm._checks import Time, check_count, check_number, check_time, check_type
+
+TABLES = ("beta", "alpha", "alpha_bar", "one_minus_alpha_bar", "beta_tilde", "snr")
 
 
 class Schedule:
@@ -54,9 +58,10 @@ class Schedule:
                 new_noise = (1 - b) * noise + b  # what was there shrinks, the step's own is added: Eq. (1.14)
                 rows.append((b, 1 - b, alpha_bar * (1 - b), new_noise, noise / new_noise * b))
             snr = [math.inf] + [float(row[2] / row[3]) for row in rows[1:]]
-        tables = torch.tensor([[float(entry) for entry in row] for row in rows], dtype=torch.float64)
-        self.beta, self.alpha, self.alpha_bar, self.one_minus_alpha_bar, self.beta_tilde = (c.clone() for c in tables.T)
-        self.snr = torch.tensor(snr, dtype=torch.float64)
+        columns = [*zip(*([float(entry) for entry in row] for row in rows), strict=True), snr]
+        with torch.inference_mode(False):  # the tables serve in training too, wherever they were made
+            tables = [torch.tensor(column, dtype=torch.float64, device="cpu") for column in columns]
+        self.beta, self.alpha, self.alpha_bar, self.one_minus_alpha_bar, self.beta_tilde, self.snr = tables
         self._copies: dict[tuple[str, torch.device], Tensor] = {}
 
     @classmethod
@@ -69,7 +74,7 @@ class Schedule:
         """
         T = check_count("T", T)
         beta_1, beta_T = check_number("beta_1", beta_1, 0, 1), check_number("beta_T", beta_T, 0, 1)
-        return cls(torch.linspace(beta_1, beta_T, T, dtype=torch.float64))
+        return cls(torch.linspace(beta_1, beta_T, T, dtype=torch.float64, device="cpu"))
 
     @classmethod
     def cosine(cls, T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Schedule:
@@ -96,7 +101,8 @@ class Schedule:
         step, beta = math.pi / 2 / (T * (1 + s)), []
         for k in range(T, 0, -1):
             total = step * min(2 * k - 1, 2 * (T - k) + 1 + 2 * T * s)
-            beta.append(min(math.sin(step) * math.sin(total) / math.sin(k * step) ** 2, max_beta))
+            cosine = math.sin(k * step)
+            beta.append(min(math.sin(step) / cosine * (math.sin(total) / cosine), max_beta))
         return cls(beta)
 
     def at(self, table: str, t: Time, x: Tensor, name: str = "x") -> Tensor:
@@ -110,10 +116,19 @@ class Schedule:
 
         Returns:
             A tensor (batch, 1, ..., 1) with as many dimensions as `x`, or a scalar tensor for a single t.
+
+        Raises:
+            TypeError, ValueError: as for `q_step`; and there is no such table.
         """
+        if table not in TABLES:
+            raise ValueError(f"table = {table!r} is not one of {', '.join(TABLES)}")
+        check_type(name, x, Tensor)
         t = check_time(t, self.T, name, x)
-        rows = self._table(table, x.device)[t]
-        return rows.reshape(-1, *[1] * (x.ndim - 1)) if t.ndim else rows
+        values = self._table(table, x.device)
+        if not isinstance(t, Tensor):
+            return values[t].clone()
+        rows = values[1:].gather(0, t.reshape(-1) - 1)
+        return rows.reshape(-1, *[1] * (x.ndim - 1)) if t.ndim else rows.reshape(())
 
     def _table(self, name: str, device: torch.device) -> Tensor:
         table: Tensor = getattr(self, name)
@@ -124,21 +139,24 @@ class Schedule:
             self._copies[name, device] = table.to(device=device, dtype=dtype)
         return self._copies[name, device]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_copies": {}}  # another machine may not have these devices
+
     def __repr__(self) -> str:
         return f"Schedule(T={self.T}, beta_1={self.beta[1]:.4g}, beta_T={self.beta[-1]:.4g}, alpha_bar_T={self.alpha_bar[-1]:.4g})"
 
 
 def _variances(beta: Sequence[float] | Tensor) -> list[float]:
     try:
-        table = beta.detach().cpu() if isinstance(beta, Tensor) else torch.as_tensor(beta, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"beta = {beta!r} is not a sequence of real numbers") from error
-    if table.is_complex() or table.dtype == torch.bool:
-        raise TypeError(f"beta has dtype {table.dtype}, expected real numbers")
-    if table.ndim != 1 or not len(table):
-        raise ValueError(f"beta has shape {tuple(table.shape)}, expected one dimension with at least one entry")
-    steps: list[float] = table.double().tolist()
+        table = np.asarray(beta.detach().cpu().double() if isinstance(beta, Tensor) and beta.is_floating_point() else beta)
+        steps = np.reshape([float(b) for b in table.ravel()], table.shape) if table.dtype.kind in "fiuO" else None
+    except (TypeError, ValueError, RuntimeError):
+        steps = None
+    if steps is None:
+        raise TypeError(f"beta = {beta!r} is not a sequence of real numbers")
+    if steps.ndim != 1 or not len(steps):
+        raise ValueError(f"beta has shape {steps.shape}, expected one dimension with at least one entry")
     for i, b in enumerate(steps):
         if not 0 < b < 1:
             raise ValueError(f"beta[{i}] = {b} is outside (0, 1)")
-    return steps
+    return [float(b) for b in steps]
