@@ -42,6 +42,13 @@ def test_tags_count_up_and_each_has_one_check_in_the_cell_below():
             assert check["cell"] in below[:2], f"({equation.tag}) is not checked where it stands"
 
 
+def test_no_tag_stands_outside_a_displayed_line():
+    for path in CHAPTERS:
+        text = "".join(cell["source"] for cell in notebooks.cells(path) if cell["cell_type"] == "markdown")
+        assert len(re.findall(r"\\tag\b", text)) == len(notebooks.equations(path))
+        assert not re.search(r"\\begin\{(equation|align)\*?\}|\\\[", text)
+
+
 def test_every_check_rejects_a_broken_version():
     assert all(check["rejected"] >= 1 for check in PASSED.values())
 
@@ -63,7 +70,21 @@ def test_cited_equations_exist():
     texts |= {module.name: module.read_text(encoding="utf-8") for module in (notebooks.ROOT / "tinyddpm").glob("*.py")}
     tags = {equation.tag for equation in EQUATIONS}
     for name, text in texts.items():
-        assert set(CITED.findall(text)) - {"2.7"} <= tags, name  # (2.7) is the ledger's example of a number
+        example = {"2.7"} if name == "ledger.py" else set()  # of what a number looks like
+        assert set(CITED.findall(text)) - example <= tags, name
+
+
+@by_name
+def test_cited_sections_figures_and_exercises_exist(path):
+    text = "\n".join(cell["source"] for cell in notebooks.cells(path) if cell["cell_type"] == "markdown")
+    sections = re.findall(r"(?m)^## (\d\.\d+) ", text)
+    captions = re.findall(r"(?m)^\*Figure (\d\.\d+)", text)
+    exercises = re.findall(r"(?m)^\*\*(\d)\. ", text)
+    assert set(re.findall(r"Sections? (\d\.\d+)", text)) <= set(sections)
+    assert set(re.findall(r"Figures? (\d\.\d+)", text)) <= set(captions)
+    assert set(re.findall(r"Exercises? (\d)", text)) <= set(exercises)
+    for numbers in (sections, captions):
+        assert [int(n.split(".")[1]) for n in numbers] == list(range(1, len(numbers) + 1))
 
 
 # ---- what is displayed is what is checked ----
@@ -107,6 +128,14 @@ def names(named: Opaque, density: N, densities: set) -> bool:
         return names(q, density, densities) and any(p.args[1:] == other.args[1:] for other in densities)
     states = {s for s in density.args[1].free_symbols if str(s).startswith("x")}
     return str(name) == "q" and arguments[0] == density.args[0] and {*arguments[1:]} == states
+
+
+@pytest.mark.parametrize("equation", [e for e in EQUATIONS if r"\qquad" in e.latex], ids=lambda e: e.tag)
+def test_a_remark_names_a_standard_normal_noise_of_the_line(equation):
+    formula, remark = equation.latex.split(r"\qquad")
+    noise, law = remark.split(r"\sim")
+    assert sides(law) == [Opaque(sp.Symbol("N"), 0, 1)]
+    assert any(symbol(noise.strip()) in side.free_symbols for side in sides(formula))
 
 
 SYMBOLIC = [equation for equation in EQUATIONS if PASSED.get(equation.tag, {}).get("rhs") is not None]
@@ -162,11 +191,16 @@ def test_stored_outputs_are_one_clean_run(path):
             assert {"text/plain"} <= set(output.get("data", {"text/plain": ""})), "an output that some reader cannot show"
 
 
+MYST = re.compile(
+    r"\{[\w:+-]+\}`|^\s*(> )*(:::|```+\{|~~~+\{)|^\([\w.:-]+\)=|\$\$ *\([\w.:-]+\)|\[\^\w+\]|^\+\+\+|^%|\{\{", re.M
+)  # roles, directives, targets, labels, footnotes, cell breaks, comments, substitutions
+
+
 @by_name
 def test_markdown_is_plain(path):
     for cell in notebooks.cells(path):
         if cell["cell_type"] == "markdown":
-            assert not re.search(r"\{[a-z:]+\}`|(?m:^:::)|```\{|(?m:^\([\w-]+\)=$)", cell["source"]), cell["source"][:200]
+            assert not re.search(MYST, cell["source"]), cell["source"][:200]
             assert cell["source"].count("$") % 2 == 0
 
 

@@ -141,6 +141,15 @@ def test_the_layout_in_memory_does_not_change_the_draw():
     assert torch.equal(*(g.sample(torch.Generator().manual_seed(0)) for g in (one, other)))
 
 
+def test_nothing_is_a_batch_too():
+    assert Gaussian(torch.zeros(0, 2), torch.zeros(0, 2)).sample().shape == (0, 2)
+
+
+def test_a_gaussian_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        Gaussian(torch.zeros(2), 1.0).var = torch.ones(2)
+
+
 def test_a_number_of_numpy_is_a_number():
     assert Gaussian(torch.zeros(2), np.float32(0.25)).var.tolist() == [0.25, 0.25]
 
@@ -153,6 +162,7 @@ x = torch.zeros(2, 3)
     [
         (lambda: Gaussian(0.0, 1.0), TypeError, "mean is of type float, expected a Tensor"),
         (lambda: Gaussian(torch.zeros(2, dtype=torch.long), 1.0), TypeError, "mean has dtype torch.int64, expected a floating"),
+        (lambda: Gaussian(x, True), TypeError, "var is of type bool, expected a Tensor"),
         (lambda: Gaussian(x, "1"), TypeError, "var is of type str, expected a Tensor"),
         (lambda: Gaussian(x, torch.ones(3)), ValueError, r"var has shape \(3,\), expected \(2, 3\), the shape of mean"),
         (lambda: Gaussian(x, torch.ones(2, 1)), ValueError, r"var has shape \(2, 1\), expected \(2, 3\)"),

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from sympy import Function, Integral, Product, Rational, Sum, cos, exp, log, oo, pi, sqrt, symbols, sympify
+from sympy import Eq, Function, Integral, Product, Rational, Sum, cos, exp, log, oo, pi, sqrt, symbols, sympify
 
 from tinyddpm import ledger
 from tinyddpm.ledger import CheckFailed, DoesNotHold, N, NotProved, define, refute, verify
@@ -36,6 +36,30 @@ def test_every_slip_is_rejected_with_its_residual(wrong):
         verify("2.7", (x + y) ** 2, wrong)
     assert not isinstance(error.value, NotProved)
     refute("2.7", (x + y) ** 2, sympify(wrong), slip="a slip")
+
+
+@pytest.mark.parametrize("digits", [12, 9, 3])
+def test_a_small_difference_is_a_difference(digits):
+    with pytest.raises(CheckFailed):
+        verify("2.7", x * a, x * a * (1 + Rational(1, 10**digits)))
+
+
+@pytest.mark.parametrize(
+    ("claim", "wrong"),
+    [
+        (x, [2 * x, y]),
+        (2 * x, [4 * x, -2 * x, 3 * x, 2 * y]),
+        (x + y, [2 * x + 2 * y, -x + y, x - y, 2 * x, 2 * y]),
+        (x**2, [2 * x**2, x**3, y**2]),
+        (sqrt(a), [2 * sqrt(a), a ** Rational(3, 2), sqrt(b)]),
+        (Product(a, (n, 1, 5)), [2 * Product(a, (n, 1, 5)), Product(b, (n, 1, 5))]),
+    ],
+)
+def test_every_kind_of_slip_is_tried(claim, wrong):
+    """A factor of two, the sign of each part, each number one up, each symbol for the next of its kind."""
+    slips = list(ledger._slips(claim, sorted({x, y, a, b}, key=str)))
+    assert all(slip in slips for slip in wrong), slips
+    assert not any(s.has(n) and s.limits != claim.limits for s in slips if isinstance(s, Product))
 
 
 def test_the_residual_is_shown_with_readable_symbols():
@@ -172,6 +196,18 @@ def test_what_cannot_be_proved_is_no_refutation(monkeypatch):
             check("1.1", x + y, y + x)
 
 
+def test_a_check_knows_its_two_sides(monkeypatch):
+    """What the ledger page and the tests of the displayed lines read."""
+    seen = []
+    monkeypatch.setattr(ledger.Check, "show", lambda check: seen.append(check))
+    verify("1.1", sqrt(a) ** 2 * (1 + b), a + a * b, statement="S1", broken={"b": b})
+    define("1.2", Eq(b, 1 - a), lambda v: 1 - v, args=(a,))
+    define("1.3", 1 - a, lambda v: 1 - v, args=(a,))
+    assert [(c.tag, c.kind, c.statement, c.broken) for c in seen[:1]] == [("1.1", "symbolic", "S1", ("b",))]
+    assert [c.lhs and sympify(c.lhs) for c in seen] == [a * (1 + b), b, None]
+    assert [sympify(c.rhs) for c in seen] == [a + a * b, 1 - a, 1 - a]
+
+
 def test_broken_versions_by_name_must_be_rejected(capsys):
     text = verdict(capsys, verify, "1.1", a * b, a * b, broken={"a sum": a + b})
     assert text.endswith("among them “a sum”")
@@ -191,6 +227,12 @@ def test_numbers_must_agree_to_the_tolerance(capsys):
         with pytest.raises(CheckFailed):
             verify("3.9", exact=[1.0, 2.0], against=against)
     verify("3.9", exact=torch.tensor(3.0, requires_grad=True), against=3.0)
+    with pytest.raises(DoesNotHold):
+        verify("3.9", exact=[1e-9], against=[1.1e-9])  # relative, not absolute
+    with pytest.raises(DoesNotHold):
+        verify("3.9", exact=[1.0], against=[1.0 + 1e-9])
+    refute("3.9", exact=[1.0], against=[1.0 + 1e-9], slip="the default tolerance is 1e-10")
+    assert len(ledger._number_slips([1.0, 2.0])) == 4
 
 
 def test_a_tolerance_that_accepts_everything_is_refused():

@@ -70,6 +70,12 @@ def test_as_used_on_float32(kind, T):
             "alpha": td.q_step(schedule, ones, t).mean[:, 0].double() ** 2,
             "beta": td.q_step(schedule, ones, t).var[:, 0],
         }
+        roots = {
+            "alpha_bar": td.q_sample(schedule, ones, t, 0 * ones)[:, 0],
+            "one_minus_alpha_bar": td.q_sample(schedule, 0 * ones, t, ones)[:, 0],
+        }
+        for name, values in roots.items():
+            assert max(relative_errors(values, [mpmath.sqrt(value) for value in exact[name][1:]])) < 1e-7, name
         for name, values in used.items():
             bound = 1e-7 if name in ("one_minus_alpha_bar", "beta") else 2e-7  # a square doubles the error of its root
             assert max(relative_errors(values, exact[name][1:])) < bound, name
@@ -124,6 +130,15 @@ def test_tables_do_not_follow_a_changed_argument():
     assert schedule.beta[1] == 0.1
 
 
+def test_defaults_are_those_of_the_papers():
+    assert td.Schedule.linear().T == td.Schedule.cosine().T == 1000
+    assert td.Schedule.cosine(5, s=0).T == 5 and td.Schedule.cosine().beta.max() == 0.999
+
+
+def test_beta_may_require_a_gradient():
+    assert td.Schedule(torch.tensor([0.5], requires_grad=True)).beta[1] == 0.5
+
+
 def test_repr_tells_what_it_is():
     assert repr(td.Schedule.linear()) == "Schedule(T=1000, beta_1=0.0001, beta_T=0.02, alpha_bar_T=4.036e-05)"
 
@@ -156,6 +171,7 @@ def test_repr_tells_what_it_is():
         (lambda: td.Schedule.linear(True), TypeError, "T = True is of type bool, expected an integer"),
         (lambda: td.Schedule.linear(10, beta_1=0.0), ValueError, r"beta_1 = 0.0 is outside \(0, 1\)"),
         (lambda: td.Schedule.linear(10, beta_T=math.nan), ValueError, r"beta_T = nan is outside \(0, 1\)"),
+        (lambda: td.Schedule.linear(10, beta_T=True), TypeError, "beta_T = True is of type bool, expected a number"),
         (lambda: td.Schedule.linear(10, beta_T="a"), TypeError, "beta_T = 'a' is of type str, expected a number"),
         (lambda: td.Schedule.cosine(0), ValueError, "T = 0 is below 1"),
         (lambda: td.Schedule.cosine(10, s=-0.1), ValueError, "s = -0.1 is below 0"),
