@@ -142,7 +142,7 @@ def verify(
         CheckFailed: the claim does not hold, SymPy cannot prove it, or the check accepts a broken version.
         TypeError: neither or both of the two ways were asked for.
     """
-    _check(tag, lhs, rhs, exact, against, rtol, given or {}, noise, broken or {}, statement).show()
+    _check(tag, lhs, rhs, exact, against, rtol, given, noise, broken, statement).show()
 
 
 def refute(tag: str, lhs: Any = None, rhs: Any = None, *, slip: str, **claim: Any) -> None:
@@ -156,17 +156,8 @@ def refute(tag: str, lhs: Any = None, rhs: Any = None, *, slip: str, **claim: An
     Raises:
         CheckFailed: the claim holds, or the check fails for another reason than that the two sides differ.
     """
-    arguments: dict[str, Any] = {
-        "exact": None,
-        "against": None,
-        "rtol": 1e-10,
-        "given": {},
-        "noise": (),
-        "broken": {},
-        "statement": None,
-    }
     try:
-        _check(tag, lhs, rhs, **{**arguments, **claim})
+        _check(tag, lhs, rhs, **claim)
     except DoesNotHold as error:
         Check(tag, "refuted", f"{slip}: {error}", claim.get("statement")).show()
     else:
@@ -240,10 +231,12 @@ def _check_tag(tag: str) -> None:
 
 
 def _check(
-    tag: str, lhs: Any, rhs: Any, exact: Any, against: Any, rtol: float, given: Mapping[sp.Symbol, Any],
-    noise: Sequence[sp.Symbol], broken: Mapping[str, Any], statement: str | None,
+    tag: str, lhs: Any = None, rhs: Any = None, exact: Any = None, against: Any = None, rtol: float = 1e-10,
+    given: Mapping[sp.Symbol, Any] | None = None, noise: Sequence[sp.Symbol] = (), broken: Mapping[str, Any] | None = None,
+    statement: str | None = None,
 ) -> Check:  # fmt: skip
     _check_tag(tag)
+    given, broken = given or {}, broken or {}
     symbolic, numeric = (lhs is not None and rhs is not None), (exact is not None and against is not None)
     if symbolic == numeric:
         raise TypeError(f"equation {tag!r}: give either lhs and rhs, or exact= and against=")
