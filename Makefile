@@ -22,7 +22,7 @@ wheel: .venv/.done  ## the package, in dist
 clean:  ## remove what was built, the environment too
 	rm -rf .venv _build dist
 
-# The files .done are written last, so that what was interrupted or failed is made again.
+# The files .done and .installed are written last, so that what was interrupted or failed is made again.
 
 # -n and -W: a dangling reference or any other warning fails the build. Made anew, so that no page of old is left.
 _build/.done: .venv/.done $(SOURCES)
@@ -30,11 +30,14 @@ _build/.done: .venv/.done $(SOURCES)
 	$(BIN)/jupyter-book build . -n -W --keep-going
 	@touch $@
 
-.venv/.done: requirements.txt pyproject.toml hatch_build.py
+.venv/.done: .venv/.installed pyproject.toml hatch_build.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	|| { echo "tinyddpm needs Python 3.10 or newer. Name one, such as: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Installing into .venv, once; this takes a few minutes."
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 
+import nbformat
 import notebooks
 import pytest
 import sympy as sp
@@ -16,7 +17,7 @@ EQUATIONS = [equation for path in CHAPTERS for equation in notebooks.equations(p
 CHECKS = [check for path in CHAPTERS for check in notebooks.checks(path)]
 PASSED = {check["tag"]: check for check in CHECKS if check["kind"] != "refuted"}
 PAGES = [notebooks.ROOT / f"{name}.md" for name in ("index", "notation", "ledger", "api")]
-CITED = re.compile(r"\((\d+\.\d+)\)")
+CITED = re.compile(r"(?:\(|Eq\. \(?|[Ee]quations? \(?)(\d+\.\d+)")
 by_name = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 
 
@@ -143,7 +144,20 @@ SYMBOLIC = [equation for equation in EQUATIONS if PASSED.get(equation.tag, {}).g
 
 def test_all_algebra_is_covered():
     """Only lines that are checked in numbers are not compared with an expression."""
-    assert {e.tag for e in EQUATIONS} - {e.tag for e in SYMBOLIC} == {"1.3", "1.21"}
+    assert {e.tag for e in EQUATIONS} - {e.tag for e in SYMBOLIC} == set(NUMERIC)
+
+
+NUMERIC = {  # lines whose two sides are numbers in their check: what they have to read
+    "1.3": r"q(x_{1:T} \mid x_0) = \prod_{t=1}^{T} q(x_t \mid x_{t-1})",
+    "1.21": r"D_{\mathrm{KL}}(q(x_T) \| \mathcal{N}(0, 1)) = "
+    r"\int_{-\infty}^{\infty} q(x_T) \log\frac{q(x_T)}{\mathcal{N}(x_T; 0, 1)} \mathrm{d}x_T",
+}
+
+
+@pytest.mark.parametrize("tag", NUMERIC)
+def test_displayed_lines_that_are_checked_in_numbers(tag):
+    (equation,) = (e for e in EQUATIONS if e.tag == tag)
+    assert sides(equation.latex) == sides(NUMERIC[tag])
 
 
 @pytest.mark.parametrize("equation", SYMBOLIC, ids=lambda e: e.tag)
@@ -233,3 +247,17 @@ def test_metadata_is_stable(path):
         "language_info": {"name": "python"},
     }
     assert all(set(cell["metadata"]) <= {"mystnb", "tags"} for cell in notebook["cells"])
+    nbformat.validate(notebook)
+
+
+@by_name
+def test_no_check_can_be_silenced(path):
+    """A cell is compared with its stored output unless that is a player, and each verdict comes from a call in its cell."""
+    for cell in notebooks.cells(path):
+        tags = set(cell["metadata"].get("tags", []))
+        player = any("text/html" in output.get("data", {}) for output in cell.get("outputs", []))
+        assert tags <= ({"hide-input", "nbval-ignore-output"} if player else {"hide-input"}), cell["source"]
+        assert not re.search(r"(?i)#\s*nbval", cell["source"]), cell["source"]
+    for check in notebooks.checks(path):
+        call = "refute" if check["kind"] == "refuted" else "(verify|define)"
+        assert re.search(rf'(?m)^{call}\("{re.escape(check["tag"])}"', notebooks.cells(path)[check["cell"]]["source"]), check["tag"]

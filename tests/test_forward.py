@@ -128,6 +128,8 @@ def test_copies_on_devices_are_not_pickled():
 
 def test_tables_follow_the_tensor_to_its_device():
     assert td.q_marginal(LINEAR, x.to("meta"), t.to("meta")).mean.device.type == "meta"
+    rows = LINEAR.at("beta", torch.tensor([1, 2, 3]), x.to("meta"))  # also with t elsewhere
+    assert rows.device.type == "meta" and rows.dtype == torch.float64
 
 
 def test_gradients_reach_the_data():

@@ -145,6 +145,11 @@ def test_nothing_is_a_batch_too():
     assert Gaussian(torch.zeros(0, 2), torch.zeros(0, 2)).sample().shape == (0, 2)
 
 
+def test_gaussians_are_compared_as_objects():
+    g = Gaussian(torch.zeros(2), 1.0)
+    assert g == g and g != Gaussian(torch.zeros(2), 1.0)
+
+
 def test_a_gaussian_cannot_be_changed():
     with pytest.raises(AttributeError):
         Gaussian(torch.zeros(2), 1.0).var = torch.ones(2)

@@ -98,7 +98,9 @@ def test_buttons_open_the_fork(html, pages):
         links = [a["href"] for a in pages[name.replace(".ipynb", ".html")].find_all("a", href=True)]
         assert f"https://colab.research.google.com/github/somebody/their-fork/blob/trunk/{name}" in links
         (download,) = {link for link in links if link.endswith(".ipynb") and "_sources" in link}
-        assert json.loads((html / name).parent.joinpath(download).read_text(encoding="utf-8")) == json.loads(path.read_text())
+        assert json.loads((html / name).parent.joinpath(download).read_text(encoding="utf-8")) == json.loads(
+            path.read_text(encoding="utf-8")
+        )
 
 
 def test_the_address_stands_in_one_place():
@@ -122,7 +124,7 @@ def test_a_bad_address_is_named(url, tmp_path):
 
 def test_a_configuration_without_an_address_is_named(tmp_path):
     config = tmp_path / "_config.yml"
-    config.write_text("title: x\n")
+    config.write_text("title: x\n", encoding="utf-8")
     with pytest.raises(ValueError, match="has 0 sections"):
         set_repository(config, FORK, "main")
 

@@ -71,11 +71,14 @@ def test_as_used_on_float32(kind, T):
             "beta": td.q_step(schedule, ones, t).var[:, 0],
         }
         roots = {
+            "alpha": td.q_step(schedule, ones, t).mean[:, 0],
             "alpha_bar": td.q_sample(schedule, ones, t, 0 * ones)[:, 0],
             "one_minus_alpha_bar": td.q_sample(schedule, 0 * ones, t, ones)[:, 0],
         }
         for name, values in roots.items():
-            assert max(relative_errors(values, [mpmath.sqrt(value) for value in exact[name][1:]])) < 1e-7, name
+            assert max(relative_errors(values, [mpmath.sqrt(value) for value in exact[name][1:]])) < 6.1e-8, (
+                name
+            )  # rounded once: half a unit
         for name, values in used.items():
             bound = 1e-7 if name in ("one_minus_alpha_bar", "beta") else 2e-7  # a square doubles the error of its root
             assert max(relative_errors(values, exact[name][1:])) < bound, name
@@ -162,7 +165,7 @@ def test_repr_tells_what_it_is():
         (lambda: td.Schedule([[0.1], [0.2, 0.3]]), TypeError, "is not a sequence of real numbers"),
         (lambda: td.Schedule([0.1 + 1j]), TypeError, "is not a sequence of real numbers"),
         (lambda: td.Schedule(np.array([0.1 + 5j])), TypeError, "is not a sequence of real numbers"),
-        (lambda: td.Schedule([torch.tensor([0.1]), torch.tensor([0.2])]), ValueError, r"beta has shape \(2, 1\)"),
+        (lambda: td.Schedule([torch.tensor([0.1]), torch.tensor([0.2])]), (ValueError, TypeError), "beta "),  # as NumPy reads it
         (lambda: td.Schedule(torch.tensor([0.1j])), TypeError, "is not a sequence of real numbers"),
         (lambda: td.Schedule(torch.tensor([True])), TypeError, "is not a sequence of real numbers"),
         (lambda: td.Schedule.linear(0), ValueError, "T = 0 is below 1"),

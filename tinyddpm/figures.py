@@ -35,7 +35,7 @@ def style() -> None:
     """Sets the look of all figures that follow. Their background is opaque, so that they read on dark pages too."""
     plt.rcParams.update(
         {
-            "figure.figsize": (7.0, 3.0),
+            "figure.figsize": (7, 3),
             "figure.dpi": 100,
             "figure.facecolor": "white",
             "figure.constrained_layout.use": True,

@@ -332,8 +332,8 @@ def _prove(tag: str, lhs: sp.Expr, rhs: sp.Expr) -> None:
     symbols = lhs.free_symbols | rhs.free_symbols
     for i in range(100):  # a point where they differ clearly; they may meet at some
         point = _point(symbols, f"{tag}/{i}")
-        difference = sp.N((lhs - rhs).subs(point), DIGITS)
-        if difference.is_number and difference.is_finite and abs(difference) > 1e-6:
+        difference, size = (sp.N(part.subs(point), DIGITS) for part in (lhs - rhs, lhs))
+        if difference.is_number and difference.is_finite and size.is_finite and abs(difference) > 1e-12 * abs(size):
             where = ", ".join(f"{_plain(s)} = {float(v):g}" for s, v in point.items() if s in residual.free_symbols)
             raise DoesNotHold(f"({tag}) does not hold: {shown}" + (f"; it is {sp.N(difference, 3)} at {where}" if where else ""))
     if _same_numbers(lhs, rhs):
