@@ -253,11 +253,12 @@ def test_metadata_is_stable(path):
 @by_name
 def test_no_check_can_be_silenced(path):
     """A cell is compared with its stored output unless that is a player, and each verdict comes from a call in its cell."""
-    for cell in notebooks.cells(path):
+    cells = notebooks.cells(path)
+    for cell in cells:
         tags = set(cell["metadata"].get("tags", []))
         player = any("text/html" in output.get("data", {}) for output in cell.get("outputs", []))
         assert tags <= ({"hide-input", "nbval-ignore-output"} if player else {"hide-input"}), cell["source"]
         assert not re.search(r"(?i)#\s*nbval", cell["source"]), cell["source"]
     for check in notebooks.checks(path):
         call = "refute" if check["kind"] == "refuted" else "(verify|define)"
-        assert re.search(rf'(?m)^{call}\("{re.escape(check["tag"])}"', notebooks.cells(path)[check["cell"]]["source"]), check["tag"]
+        assert re.search(rf'(?m)^{call}\("{re.escape(check["tag"])}"', cells[check["cell"]]["source"]), check["tag"]

@@ -12,6 +12,7 @@ import notebooks
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from set_repository import repository_url
 
 import tinyddpm as td
 
@@ -55,7 +56,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
 def test_metadata(wheel):
     archive = zipfile.ZipFile(wheel)
     metadata = message_from_string(archive.read(f"tinyddpm-{td.__version__}.dist-info/METADATA").decode())
-    (address,) = re.findall(r"(?m)^  url: (\S+)$", (notebooks.ROOT / "_config.yml").read_text(encoding="utf-8"))
+    address = repository_url(notebooks.ROOT / "_config.yml")
     assert metadata["Version"] == td.__version__ and f"Source, {address}" in metadata.get_all("Project-URL")
     required = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
     assert [re.match(r"\w+>=[\d.]+$", line) is not None for line in required] == [True, True]  # lower bounds only

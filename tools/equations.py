@@ -1,4 +1,4 @@
-"""A Sphinx extension: places to jump to at the equations, links at their citations, and the table of the ledger.
+"""A Sphinx extension: places to jump to at the equations, links at their citations, and the entries of the ledger.
 
 The chapters stay plain Markdown, which reads the same in Colab and on a code host. What only a built page can offer is
 added here: "(2.7)" in a text becomes a link to the equation that is tagged 2.7.
@@ -10,6 +10,7 @@ import notebooks
 from docutils import nodes
 
 CITATION = re.compile(r"\((\d+\.\d+)\)")
+UNLINKED = nodes.reference | nodes.literal | nodes.literal_block | nodes.math | nodes.math_block | nodes.raw | nodes.comment
 PLACEHOLDER = "<!-- the equations -->"
 MARK = {"symbolic": "proved by SymPy", "exact": "two computations agree", "definition": "the code agrees with the formula"}
 
@@ -34,14 +35,12 @@ def add_links(app, doctree):
     """Marks the tagged equations of a page, and turns the citations in its text into links."""
     for block in list(doctree.findall(nodes.math_block)):
         for tag in notebooks.TAG.findall(block.astext()):
-            block.parent.insert(block.parent.index(block), nodes.target("", "", ids=[f"eq-{tag.replace('.', '-')}"]))
+            block.parent.insert(block.parent.index(block), nodes.target("", "", ids=[app.equations[tag].anchor]))
             # As it is: Sphinx would put a line break inside an environment in which no tag may stand.
             block["nowrap"], block.children = True, [nodes.Text(rf"\[{block.astext()}\]")]
     for text in list(doctree.findall(nodes.Text)):
-        if isinstance(text.parent, nodes.reference | nodes.literal | nodes.literal_block | nodes.math | nodes.raw | nodes.comment):
-            continue
         parts = CITATION.split(text.astext())
-        if len(parts) > 1 and not isinstance(text.parent, nodes.math_block):
+        if len(parts) > 1 and not isinstance(text.parent, UNLINKED):
             text.parent.replace(text, [_link(app, part) if i % 2 else nodes.Text(part) for i, part in enumerate(parts) if part])
 
 
@@ -54,7 +53,7 @@ def _link(app, tag):
 
 
 def fill_ledger(app, docname, source):
-    """Puts one row for each equation into the ledger page."""
+    """Puts an entry for each equation, and for each slip, into the ledger page."""
     if PLACEHOLDER not in source[0]:
         return
     entries, slips = [], []

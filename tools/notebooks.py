@@ -5,8 +5,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinyddpm.ledger import MIME
+
 ROOT = Path(__file__).parents[1]
-MIME = "application/vnd.tinyddpm.check+json"
 DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.S)
 TAG = re.compile(r"\\tag\{([^}]*)\}")
 

@@ -8,6 +8,12 @@ import sys
 from pathlib import Path
 
 
+def repository_url(config: Path) -> str:
+    """The address as it stands."""
+    (url,) = re.findall(r"(?m)^  url: (\S+)$", config.read_text(encoding="utf-8"))
+    return url
+
+
 def set_repository(config: Path, url: str, branch: str) -> None:
     """Replaces `url` and `branch` of the section `repository`; complains if they are not there once each."""
     if not re.fullmatch(r"https://\S+[^/\s]", url):
