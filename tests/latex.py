@@ -31,13 +31,17 @@ ACCENTS = {r"\bar", r"\tilde", r"\hat"}
 FRACTIONS = {r"\frac", r"\tfrac", r"\dfrac"}
 
 
+# What may have arguments.
+CALLED = re.compile(r"(q|p|p_\{\\theta\}|D_\{\\mathrm\{KL\}\}|C|\\(mu|epsilon)_\{\\theta\}|[xv]_\{\\theta\})$")
+
+
 class Opaque(sp.Function):
-    """A quantity that is only named, such as q(x_t | x_0): its first argument is a name."""
+    """A quantity that is only named, such as q(x_t | x_0): its name, then what stands before and behind each bar."""
 
 
 def sides(display: str) -> list[sp.Expr]:
     """The expressions that a displayed line sets equal. What follows a \\qquad is a remark."""
-    display = re.sub(r"\\tag\{[^}]*\}|\\(begin|end)\{aligned\}|&|\\\\", "", display).split(r"\qquad")[0].strip().rstrip(".,")
+    display = stripped(display)
     parts, depth = [""], 0
     for character in display:
         depth += {"{": 1, "}": -1}.get(character, 0)
@@ -48,10 +52,20 @@ def sides(display: str) -> list[sp.Expr]:
     return [Reader(part).whole() for part in parts]
 
 
-def symbol(name: str) -> sp.Symbol:
+def stripped(display: str) -> str:
+    """A displayed line without its tag, its alignment and a remark."""
+    return re.sub(r"\\tag\{[^}]*\}|\\(begin|end)\{aligned\}|&|\\\\", "", display).split(r"\qquad")[0].strip().rstrip(".,")
+
+
+def tokens(display: str) -> list[str]:
+    """What a displayed line consists of, without the spaces."""
+    return [t for t in TOKEN.findall(re.sub(r"\\([ ,;:!])", " ", stripped(display))) if t not in SPACING]
+
+
+def symbol(name: str) -> sp.Symbol | Opaque:
     """A symbol named in LaTeX, in one spelling: \\bar{\\alpha}_t and \\bar\\alpha_{t} are the same."""
     found = Reader(name).whole()
-    if not isinstance(found, sp.Symbol):
+    if not isinstance(found, sp.Symbol | Opaque):
         raise ValueError(f"{name!r} is not the name of a symbol")
     return found
 
@@ -60,8 +74,7 @@ class Reader:
     """Recursive descent: sum, product, power, atom."""
 
     def __init__(self, text: str):
-        tokens = TOKEN.findall(re.sub(r"\\([ ,;:!])", " ", text))
-        self.tokens = [t for t in tokens if t not in SPACING]
+        self.tokens = tokens(text)
         self.at = 0
 
     def whole(self):
@@ -96,7 +109,7 @@ class Reader:
 
     def product(self):
         result = self.power()
-        while self.peek() not in (None, "+", "-", ")", "}", ",", ";", r"\mathrm", r"\to", r"\mid", r"\|"):
+        while self.peek() not in (None, "+", "-", ")", "]", "}", ",", ";", r"\mathrm", r"\to", r"\mid", r"\|"):
             if self.accept("/"):
                 result /= self.power()
             else:
@@ -150,8 +163,10 @@ class Reader:
             return self.gaussian()
         if token == r"\int":
             return self.integral()
-        if token == r"\prod":
-            return self.indexed_product()
+        if token in (r"\prod", r"\sum"):
+            return self.indexed()
+        if token == r"\mathbb":
+            return self.expectation()
         if token == r"\lim":
             return self.limit()
         return self.name()
@@ -162,7 +177,7 @@ class Reader:
         self.take("(")
         x = self.sum()
         if self.accept(","):  # N(0, 1): a distribution, not a density at a point
-            named = Opaque(sp.Symbol("N"), x, self.sum())
+            named = Opaque(sp.Symbol("N"), sp.Tuple(x, self.sum()))
             self.take(")")
             return named
         self.take(";")
@@ -182,15 +197,24 @@ class Reader:
         self.take(r"\mathrm"), self.take("{"), self.take("d"), self.take("}")
         return sp.Integral(body, (self.name(), low, high))
 
-    def indexed_product(self):
-        self.take(r"\prod")
+    def indexed(self):
+        """A sum or a product over an index."""
+        kind = {r"\prod": sp.Product, r"\sum": sp.Sum}[self.take()]
         self.take("_"), self.take("{")
         index = self.name()
         self.take("=")
         low = self.sum()
         self.take("}"), self.take("^")
         high = self.group()
-        return sp.Product(self.product(), (index, low, high))
+        return kind(self.product(), (index, low, high))
+
+    def expectation(self):
+        """The mean E_q[...]: only named."""
+        self.take(r"\mathbb"), self.take("{"), self.take("E"), self.take("}"), self.take("_"), self.take("q")
+        self.take("[")
+        inner = self.sum()
+        self.take("]")
+        return Opaque(sp.Symbol("E_q"), sp.Tuple(inner))
 
     def limit(self):
         self.take(r"\lim")
@@ -202,7 +226,7 @@ class Reader:
         return sp.Limit(self.product(), variable, point)
 
     def name(self):
-        """A letter with its accent, index and prime: one symbol. q(...), p(...), D_KL(...): only named."""
+        """A letter with its accent, index and prime: one symbol. q(...), p(...), D_KL(...) and the like: only named."""
         accent = ""
         if self.peek() in ACCENTS:
             accent = self.take()
@@ -217,7 +241,7 @@ class Reader:
             index = "_" + self.raw_group()
         prime = "'" if self.accept("'") else ""
         name = accent + letter + index + prime
-        if letter in ("q", "p", "D") and self.peek() == "(":
+        if CALLED.match(name) and self.peek() == "(":
             return self.opaque(name)
         return sp.Symbol(name)
 
@@ -240,9 +264,10 @@ class Reader:
 
     def opaque(self, name):
         self.take("(")
-        args = [self.sum()]
+        groups = [[self.sum()]]
         while self.peek() in (r"\mid", r"\|", ","):
-            self.take()
-            args.append(self.sum())
+            if self.take() != ",":
+                groups.append([])
+            groups[-1].append(self.sum())
         self.take(")")
-        return Opaque(sp.Symbol(name), *args)
+        return Opaque(sp.Symbol(name), *(sp.Tuple(*group) for group in groups))

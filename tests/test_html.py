@@ -135,11 +135,12 @@ def test_pictures_have_a_description(pages):
 
 
 def test_players_have_a_slider_and_a_picture_without_scripts(pages):
-    page = pages["chapters/forward.html"]
-    players = page.find_all(class_="animation")
-    assert len(players) == 2
+    players = [
+        player for name in ("forward", "posterior") for player in pages[f"chapters/{name}.html"].find_all(class_="animation")
+    ]
+    assert len(players) == 3
     for player in players:
-        assert player.find("input", type="range")["aria-label"] == "step, from 0 to 1000"
+        assert re.fullmatch(r"step, from [02] to 1000", player.find("input", type="range")["aria-label"])
         assert player.find("img")["src"].startswith("data:image/png;base64,")
         assert player.find_all("button") and all(button.text.strip() for button in player.find_all("button"))
 
@@ -155,7 +156,9 @@ def test_ledger_page_lists_every_equation_and_slip(pages):
 
 def test_reference_has_every_public_name(pages):
     ids = {node["id"] for node in pages["api.html"].find_all(id=True)}
-    public = {f"tinyddpm.{name}" for name in td.__all__ if name != "data"}
+    public = {f"tinyddpm.{name}" for name in td.__all__ if name not in ("data", "exact")}
+    public |= {f"tinyddpm.exact.{name}" for name in ("GaussianMixture", "Empirical")}
+    public |= {f"tinyddpm.exact.GaussianMixture.{name}" for name in ("sample", "log_prob", "marginal", "reverse_step", "eps")}
     public |= {f"tinyddpm.ledger.{name}" for name in ledger.__all__}
     public |= {f"tinyddpm.figures.{name}" for name in ("player", "style")}
     public |= {

@@ -52,14 +52,14 @@ def test_a_small_difference_is_a_difference(digits):
         (x + y, [2 * x + 2 * y, -x + y, x - y, 2 * x, 2 * y]),
         (x**2, [2 * x**2, x**3, y**2]),
         (sqrt(a), [2 * sqrt(a), a ** Rational(3, 2), sqrt(b)]),
-        (Product(a, (n, 1, 5)), [2 * Product(a, (n, 1, 5)), Product(b, (n, 1, 5))]),
+        (Product(a, (n, 1, 5)), [2 * Product(a, (n, 1, 5)), Product(b, (n, 1, 5)), Product(a, (n, 2, 5))]),
     ],
 )
 def test_every_kind_of_slip_is_tried(claim, wrong):
     """A factor of two, the sign of each part, each number one up, each symbol for the next of its kind."""
     slips = list(ledger._slips(claim, sorted({x, y, a, b}, key=str)))
     assert all(slip in slips for slip in wrong), slips
-    assert not any(s.has(n) and s.limits != claim.limits for s in slips if isinstance(s, Product))
+    assert not any(s.limits[0][2] != claim.limits[0][2] for s in slips if isinstance(s, Product))
 
 
 def test_the_residual_is_shown_with_readable_symbols():

@@ -6,14 +6,39 @@
 import importlib
 from types import ModuleType
 
-from tinyddpm import data
+from tinyddpm import data, exact
+from tinyddpm.elbo import VLB, bits_per_dim, discretised_log_prob, vlb_terms
 from tinyddpm.forward import q_marginal, q_sample, q_step
 from tinyddpm.gaussian import Gaussian
+from tinyddpm.loss import simple_loss, vlb_weight
+from tinyddpm.posterior import eps_from_v, eps_from_x0, p_step, q_posterior, v_from_eps, v_from_x0, x0_from_eps, x0_from_v
 from tinyddpm.schedule import Schedule
 
 __version__ = "0.1.0"  # the one place: pyproject.toml reads it here
 
-__all__ = ["Gaussian", "Schedule", "data", "q_marginal", "q_sample", "q_step"]
+__all__ = [
+    "VLB",
+    "Gaussian",
+    "Schedule",
+    "bits_per_dim",
+    "data",
+    "discretised_log_prob",
+    "eps_from_v",
+    "eps_from_x0",
+    "exact",
+    "p_step",
+    "q_marginal",
+    "q_posterior",
+    "q_sample",
+    "q_step",
+    "simple_loss",
+    "v_from_eps",
+    "v_from_x0",
+    "vlb_terms",
+    "vlb_weight",
+    "x0_from_eps",
+    "x0_from_v",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -47,6 +47,13 @@ def check_tensor(name: str, value: Tensor) -> None:
         raise TypeError(f"{name} has dtype {value.dtype}, expected a floating-point dtype")
 
 
+def check_batch(name: str, value: Tensor) -> None:
+    """A floating-point tensor whose first dimension is the batch."""
+    check_tensor(name, value)
+    if value.ndim == 0:
+        raise ValueError(f"{name} has shape (), expected (batch, ...)")
+
+
 def check_like(name: str, value: Tensor, model_name: str, model: Tensor) -> None:
     """A floating-point tensor of the shape and on the device of another: nothing is broadcast."""
     check_tensor(name, value)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tinyddpm._checks import check_like, check_tensor, check_type, values_can_be_read
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Gaussian:
     """N(mean, var): a Gaussian for each element of `mean`, independent of the others.
 
@@ -33,10 +33,12 @@ class Gaussian:
     mean: Tensor
     var: Tensor
 
-    def __post_init__(self) -> None:
-        check_tensor("mean", self.mean)
-        if isinstance(self.var, numbers.Real) and not isinstance(self.var, bool):
-            object.__setattr__(self, "var", torch.full_like(self.mean, float(self.var)))
+    def __init__(self, mean: Tensor, var: Tensor | float) -> None:
+        check_tensor("mean", mean)
+        if isinstance(var, numbers.Real) and not isinstance(var, bool):
+            var = torch.full_like(mean, float(var))
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "var", var)
         check_like("var", self.var, "mean", self.mean)
         if self.var.dtype != self.mean.dtype:
             raise TypeError(f"var has dtype {self.var.dtype}, expected {self.mean.dtype}, the dtype of mean")
@@ -47,8 +49,7 @@ class Gaussian:
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """One draw of each element, in the shape, dtype and device of `mean`."""
-        noise = torch.empty_like(self.mean, memory_format=torch.contiguous_format).normal_(generator=generator)
-        return self.mean + self.var.sqrt() * noise
+        return self.mean + self.var.sqrt() * standard_normal(self.mean, generator)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """The log density at `x`, element by element, in nats. Eq. (1.1)
@@ -68,7 +69,7 @@ class Gaussian:
         """KL(self || other), element by element, in nats: how much is lost by taking `other` for `self`.
 
         With the ratio r of the variances and the difference d of the means in standard deviations of `other`, it is
-        (r - 1 - log(r) + d²) / 2. Eq. (1.18) is the case of a standard normal `other`.
+        (r - 1 - log(r) + d²) / 2. Eq. (3.20); Eq. (1.18) is the case of a standard normal `other`.
 
         Args:
             other: a Gaussian of the same shape.
@@ -80,6 +81,11 @@ class Gaussian:
         density = 0.5 * (_excess(self.var, var) + ((self.mean - other.mean) / var.sqrt()) ** 2)
         same = (self.mean == other.mean) & (self.var == 0)
         return torch.where(certain, torch.where(same, 0.0, math.inf).to(density), density)
+
+
+def standard_normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Noise in the shape, dtype and device of a tensor; which numbers does not depend on its layout in memory."""
+    return torch.empty_like(like, memory_format=torch.contiguous_format).normal_(generator=generator)
 
 
 def _excess(a: Tensor, b: Tensor) -> Tensor:

@@ -29,7 +29,10 @@ from sympy.core.function import AppliedUndef
 __all__ = ["CheckFailed", "N", "define", "refute", "verify"]
 
 MIME = "application/vnd.tinyddpm.check+json"  # the verdict as data, beside the text, in a chapter's stored output
-LETTERS = {r"\bar\alpha": "ᾱ", r"\bar\epsilon": "ε̄", r"\alpha": "α", r"\beta": "β", r"\epsilon": "ε", r"\sigma": "σ"}
+LETTERS = {
+    r"\bar\alpha": "ᾱ", r"\bar\epsilon": "ε̄", r"\tilde\beta": "β̃", r"\tilde\mu": "μ̃", r"\alpha": "α", r"\beta": "β",
+    r"\epsilon": "ε", r"\sigma": "σ", r"\mu": "μ", r"\theta": "θ", r"\mid": "|",
+}  # fmt: skip
 DIGITS = 30  # of the numbers at which two expressions are told apart
 
 
@@ -116,8 +119,9 @@ def verify(
     exact: Any = None,
     against: Any = None,
     rtol: float = 1e-10,
-    given: Mapping[sp.Symbol, Any] | None = None,
+    given: Mapping[sp.Expr, Any] | None = None,
     noise: Sequence[sp.Symbol] = (),
+    induction: sp.Symbol | None = None,
     broken: Mapping[str, Any] | None = None,
     statement: str | None = None,
 ) -> None:
@@ -131,10 +135,13 @@ def verify(
         lhs, rhs: the two sides as SymPy expressions. Integrals are evaluated and `N` is written out.
         exact, against: numbers, arrays or tensors of one shape; `exact` is the claim.
         rtol: relative tolerance of the second way.
-        given: what symbols of the two sides stand for, such as {beta_t: 1 - alpha_t}.
+        given: what symbols of the two sides stand for, such as {beta_t: 1 - alpha_t}. A function of which nothing is
+            known, such as q(t, t - 1), may stand for something too, where it occurs with these arguments.
         noise: independent standard normal symbols. The claim is then equality in distribution: both sides have the
             same mean, and the coefficient of the one noise in `rhs` is the standard deviation of all noise in `lhs`.
             A symbol that is `given` as an `N` is drawn from it.
+        induction: a symbol that stands for any number from 1 up, such as the T of a sum's upper limit. The claim is
+            then proved for 1 and for 2, and both sides are proved to grow by the same when it grows by 1.
         broken: by name, further right-hand sides (or values of `exact`) that are wrong and must be rejected.
         statement: the statement of the derivation that the equation makes, such as "S4".
 
@@ -142,7 +149,7 @@ def verify(
         CheckFailed: the claim does not hold, SymPy cannot prove it, or the check accepts a broken version.
         TypeError: neither or both of the two ways were asked for.
     """
-    _check(tag, lhs, rhs, exact, against, rtol, given, noise, broken, statement).show()
+    _check(tag, lhs, rhs, exact, against, rtol, given, noise, induction, broken, statement).show()
 
 
 def refute(tag: str, lhs: Any = None, rhs: Any = None, *, slip: str, **claim: Any) -> None:
@@ -232,8 +239,8 @@ def _check_tag(tag: str) -> None:
 
 def _check(
     tag: str, lhs: Any = None, rhs: Any = None, exact: Any = None, against: Any = None, rtol: float = 1e-10,
-    given: Mapping[sp.Symbol, Any] | None = None, noise: Sequence[sp.Symbol] = (), broken: Mapping[str, Any] | None = None,
-    statement: str | None = None,
+    given: Mapping[sp.Expr, Any] | None = None, noise: Sequence[sp.Symbol] = (), induction: sp.Symbol | None = None,
+    broken: Mapping[str, Any] | None = None, statement: str | None = None,
 ) -> Check:  # fmt: skip
     _check_tag(tag)
     given, broken = given or {}, broken or {}
@@ -248,20 +255,24 @@ def _check(
         raise TypeError(f"({tag}) has a rounded number in it; write it as a sympy.Rational")
     if rhs.has(sp.Integral):
         raise TypeError(f"({tag}) has an integral in rhs, where every slip would have to be integrated; put it in lhs")
-    if not all(isinstance(key, sp.Symbol) for key in given):
+    if not all(isinstance(key, sp.Symbol | AppliedUndef) for key in given):
         raise TypeError(f"({tag}) given = {given} says what symbols stand for; a key of it is none")
-    left, right = _compared(lhs, given, noise), _compared(rhs, given, noise, claimed=True)
+
+    def compared(side: sp.Expr, claimed: bool = False) -> tuple[sp.Expr, ...]:
+        return _compared(side, given, noise, claimed) if induction is None else _steps(side, given, induction)
+
+    left, right = compared(lhs), compared(rhs, claimed=True)
     for a, b in zip(left, right, strict=True):
         _prove(tag, a, b)
 
     def accepts(slip: sp.Expr, claimed: bool, agree: Callable[[sp.Expr, sp.Expr], bool]) -> bool:
         try:
-            return all(map(agree, _compared(slip, given, noise, claimed), left if claimed else right))
+            return all(map(agree, compared(slip, claimed), left if claimed else right))
         except CheckFailed:  # not even of the form of the claim
             return False
 
     rejected, symbols = len(broken), sorted((lhs.free_symbols | rhs.free_symbols) - set(noise), key=str)
-    heavy = lhs.has(sp.Integral, sp.Sum, sp.Product, sp.Limit)  # then each slip of it would take seconds
+    heavy = induction is None and lhs.has(sp.Integral, sp.Sum, sp.Product, sp.Limit)  # each slip of it would take seconds
     for side, claimed in ((rhs, True), (lhs, False)):
         for slip in [] if heavy and not claimed else _slips(side, symbols):
             if not accepts(slip, claimed, _same_numbers):
@@ -272,6 +283,7 @@ def _check(
         if accepts(sp.sympify(wrong), True, _same_numbers):
             raise CheckFailed(f"({tag}) the check accepts the broken version {name!r}: {wrong}")
     verdict = "proved: same mean, same standard deviation" if noise else "proved: left − right = 0"
+    verdict += f" for every {induction}, by induction" if induction is not None else ""
     return Check(tag, "symbolic", verdict, statement, rejected, tuple(broken), sp.srepr(lhs), sp.srepr(rhs))
 
 
@@ -279,14 +291,7 @@ def _compared(
     side: sp.Expr, given: Mapping[sp.Symbol, Any], noise: Sequence[sp.Symbol], claimed: bool = False
 ) -> tuple[sp.Expr, ...]:
     """What is compared of a side: its value or, with noise, the mean and the standard deviation of its law."""
-    if isinstance(given.get(side), N):
-        side = given[side]
-    else:
-        meaning = {k: v for k, v in given.items() if not isinstance(v, N)}
-        for _ in meaning:  # a symbol may stand for an expression in other symbols that stand for something
-            side = side.subs(meaning)
-        if side.free_symbols & set(meaning):
-            raise TypeError(f"given = {_plain(sp.Dict(given))} is circular")
+    side = given[side] if isinstance(given.get(side), N) else _meant(side, given)
     if not noise:
         return (_named(_evaluate(side)),)
     if isinstance(side, N):
@@ -298,9 +303,44 @@ def _compared(
     return side.subs(dict.fromkeys(noise, 0)), std
 
 
+def _meant(side: sp.Expr, given: Mapping[sp.Expr, Any]) -> sp.Expr:
+    """A side with its symbols replaced by what they stand for."""
+    meaning = {k: sp.sympify(v) for k, v in given.items() if not isinstance(v, N)}
+    functions = {k: v for k, v in meaning.items() if not k.is_Symbol}
+    symbols = {k: v for k, v in meaning.items() if k.is_Symbol}
+    side = side.xreplace(functions)
+    for _ in symbols:  # a symbol may stand for an expression in other symbols that stand for something
+        side = side.subs(symbols)
+    if side.free_symbols & set(symbols):
+        raise TypeError(f"given = {_plain(sp.Dict(given))} is circular")
+    return side
+
+
+def _steps(side: sp.Expr, given: Mapping[sp.Expr, Any], n: sp.Symbol) -> tuple[sp.Expr, ...]:
+    """What an induction over `n` compares of a side: its values for 1 and for 2, and by how much it grows with n."""
+
+    def unroll(expr: sp.Sum | sp.Product, function: sp.Expr, limits: sp.Tuple) -> sp.Expr:
+        i, low, high = limits
+        if high != n + 1:
+            return expr
+        last = function.subs(i, n + 1)
+        shorter = expr.func(function, (i, low, n))
+        return shorter + last if expr.func is sp.Sum else shorter * last
+
+    side = _meant(side, given)
+    later = side.subs(n, n + 1).replace(sp.Sum, lambda f, x: unroll(sp.Sum(f, x), f, x))
+    later = later.replace(sp.Product, lambda f, x: unroll(sp.Product(f, x), f, x))
+    growth = sp.expand(sp.expand_log(later) - sp.expand_log(side))
+    return (*(_named(side.subs(n, value).doit()) for value in (1, 2)), _named(growth))
+
+
 def _named(expr: sp.Expr) -> sp.Expr:
     """A function of which nothing is known, such as a network's output, is one symbol more."""
-    return expr.replace(lambda e: isinstance(e, AppliedUndef), lambda e: sp.Symbol(str(e), real=True))
+
+    def name(e: sp.Expr) -> sp.Symbol:
+        return sp.Symbol(str(e), positive=True) if e.is_positive else sp.Symbol(str(e), real=True)
+
+    return expr.replace(lambda e: isinstance(e, AppliedUndef), name)
 
 
 def _evaluate(expr: sp.Expr) -> sp.Expr:
@@ -327,6 +367,8 @@ def _evaluate(expr: sp.Expr) -> sp.Expr:
 def _prove(tag: str, lhs: sp.Expr, rhs: sp.Expr) -> None:
     if _is_zero(lhs, rhs):
         return
+    if any(side.has(sp.nan, sp.zoo, sp.oo, -sp.oo) for side in (lhs, rhs)):
+        raise DoesNotHold(f"({tag}) has no value: something is divided by zero")
     residual = sp.simplify(lhs - rhs)
     shown = f"left − right = {_plain(residual)}" if len(str(residual)) < 45 else "left − right is not 0"
     symbols = lhs.free_symbols | rhs.free_symbols
@@ -421,7 +463,10 @@ def _slips_within(expr: sp.Expr, symbols: Sequence[sp.Symbol]) -> Iterator[sp.Ex
         yield expr + 1
     elif expr.is_Add or expr.is_Mul:
         yield from (expr.func(*expr.args[:i], -arg, *expr.args[i + 1 :]) for i, arg in enumerate(expr.args))
-    parts = 1 if isinstance(expr, sp.Integral | sp.Sum | sp.Product) else len(expr.args)  # leave the limits alone
+    if isinstance(expr, sp.Sum | sp.Product):
+        i, low, high = expr.limits[0]
+        yield expr.func(expr.function, (i, low + 1, high))
+    parts = 1 if isinstance(expr, sp.Integral | sp.Sum | sp.Product) else len(expr.args)  # else leave the limits alone
     for i, part in enumerate(expr.args[:parts]):
         yield from (expr.func(*expr.args[:i], slip, *expr.args[i + 1 :]) for slip in _slips_within(part, symbols))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from decimal import Decimal, localcontext
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ class Schedule:
         alpha_bar: the product of alpha over the steps 1..t, the share that is left of the data. Eq. (1.12)
         one_minus_alpha_bar: 1 - alpha_bar without cancellation, the variance of all the noise up to t. Eq. (1.14)
         beta_tilde: (1 - alpha_bar[t-1]) / (1 - alpha_bar[t]) * beta[t], the variance of the posterior. Row 1 is 0:
-            given x_0, nothing about it is unknown. (Ho et al. 2020, Eq. 7)
+            given x_0, nothing about it is unknown. Eq. (2.15); Ho et al. 2020, Eq. 7
         snr: alpha_bar / (1 - alpha_bar), the ratio of signal to noise. Row 0 is infinite.
 
     The tables are computed from beta with 50 digits and rounded once, so each entry is the float64 next to the exact
@@ -105,14 +105,15 @@ class Schedule:
             beta.append(min(math.sin(step) / cosine * (math.sin(total) / cosine), max_beta))
         return cls(beta)
 
-    def at(self, table: str, t: Time, x: Tensor, name: str = "x") -> Tensor:
-        """Rows `t` of a table, in float64 and shaped to multiply `x`.
+    def at(self, table: str, t: Time, x: Tensor, name: str = "x", back: Literal[0, 1] = 0) -> Tensor:
+        """Rows `t` of a table, or the rows before them, in float64 and shaped to multiply `x`.
 
         Args:
             table: the name of an attribute, such as "alpha_bar".
             t: steps in 1..T: a LongTensor (batch,), or an integer for the whole batch.
             x: a tensor (batch, ...), which gives the device and the number of dimensions.
             name: what to call `x` in errors.
+            back: 0 for the rows `t`, 1 for the rows `t - 1`, of which the first is clean data.
 
         Returns:
             A tensor (batch, 1, ..., 1) with as many dimensions as `x`, or a scalar tensor for a single t.
@@ -126,8 +127,8 @@ class Schedule:
         t = check_time(t, self.T, name, x)
         values = self._table(table, x.device)
         if not isinstance(t, Tensor):
-            return values[t].clone()
-        rows = values[1:].gather(0, t.reshape(-1) - 1)
+            return values[t - back].clone()
+        rows = values[1 - back : self.T + 1 - back].gather(0, t.reshape(-1) - 1)
         return rows.reshape(-1, *[1] * (x.ndim - 1)) if t.ndim else rows.reshape(())
 
     def _table(self, name: str, device: torch.device) -> Tensor:

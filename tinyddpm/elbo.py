@@ -1,0 +1,191 @@
+"""The variational bound on -log p(x_0), term by term and whole (the chapter of that name)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.special import log_ndtr
+
+from tinyddpm._checks import check_batch, check_count, check_like, check_tensor, check_type, values_can_be_read
+from tinyddpm.forward import q_marginal, q_sample
+from tinyddpm.gaussian import Gaussian, standard_normal
+from tinyddpm.posterior import Variance, p_step, q_posterior
+from tinyddpm.schedule import Schedule
+
+Model: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # the predicted noise, from x_t (batch, ...) and t (batch,)
+
+
+@dataclass(frozen=True, eq=False)
+class VLB:
+    """The terms of the bound, in nats, for each example: float64.
+
+    Attributes:
+        L_T: (batch,), how far x_T is from pure noise. Eq. (3.16)
+        L_t: (batch, T-1), the divergence of the learned step t from the true one in column t-2, for t = 2..T. Eq. (3.17)
+        L_0: (batch,), minus the log-likelihood of the data in the last step, t = 1. Eq. (3.18)
+        total: (batch,), their sum, which is never below -log p(x_0) on average. Eq. (3.19)
+    """
+
+    L_T: Tensor
+    L_t: Tensor
+    L_0: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """(batch,), the sum of the terms."""
+        return self.L_T + self.L_t.sum(dim=1) + self.L_0
+
+
+@torch.no_grad()
+def vlb_terms(
+    schedule: Schedule,
+    model: Model,
+    x0: Tensor,
+    variance: Variance = "beta",
+    levels: int | None = None,
+    eps: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    progress: bool = False,
+) -> VLB:
+    """Every term of the variational bound, for each example of a batch. Eqs. (3.16) to (3.19); Ho et al. 2020, Eq. 5
+
+    The divergences are exact for the x_t that are drawn; over the draws, the terms are unbiased estimates of the
+    bound's. The arithmetic is in float64 (in float32 on devices without it); the model sees x_t in the dtype of `x0`. It
+    is called once for each t = 1, ..., T, on the batch as it is, without gradients, and no state is kept.
+
+    Args:
+        schedule: the noise schedule, with T steps.
+        model: a callable; model(x_t, t) predicts the noise in x_t, in its shape, for a LongTensor t (batch,).
+        x0: the data, a floating-point tensor (batch, ...).
+        variance: the variance of the learned steps, as for `p_step`.
+        levels: if the data have that many equally spaced values in [-1, 1], L_0 is minus the log of the probability of
+            these values, `discretised_log_prob`. Without it, L_0 is minus the log of a density.
+        eps: the noise to use at every t, in the shape of `x0`. Without it, noise is drawn at each t.
+        generator: where that noise comes from; without it, PyTorch's default generator.
+        progress: whether to show a progress bar (needs tqdm).
+
+    Returns:
+        The terms as a `VLB`.
+
+    Raises:
+        TypeError, ValueError: as for `p_step`; the model returns no floating-point tensor in the shape of x0; levels is
+            below 2, or x0 has a value that is none of them.
+
+    Example:
+        >>> x0 = torch.tensor([[-1.0, 1.0]])
+        >>> vlb_terms(Schedule([0.1, 0.9]), lambda xt, t: 0 * xt, x0, eps=torch.zeros(1, 2)).L_T
+        tensor([0.0943], dtype=torch.float64)
+    """
+    check_type("schedule", schedule, Schedule)
+    check_batch("x0", x0)
+    wide = torch.float32 if x0.device.type == "mps" else torch.float64
+    if levels is not None:
+        _check_levels("x0", x0, levels)
+    if eps is not None:
+        check_like("eps", eps, "x0", x0)
+    data = x0.to(wide)
+    end = q_marginal(schedule, data, schedule.T)
+    L_T = _per_example(end.kl(Gaussian(torch.zeros_like(data), 1.0)))
+    L_t = L_T.new_empty(len(x0), schedule.T - 1)
+    for t in _bar(range(1, schedule.T + 1), progress):
+        noise = (standard_normal(x0, generator) if eps is None else eps).to(wide)
+        xt = q_sample(schedule, data, t, noise)
+        seen = xt.to(x0.dtype)
+        predicted = model(seen, torch.full((len(x0),), t, device=x0.device))
+        check_like("model(x_t, t)", predicted, "x_t", seen)
+        step = p_step(schedule, xt, t, predicted.to(wide), variance)
+        if t > 1:
+            L_t[:, t - 2] = _per_example(q_posterior(schedule, data, xt, t).kl(step))
+        else:
+            L_0 = _per_example(-(step.log_prob(data) if levels is None else _log_bin(step, data, levels)))
+    return VLB(L_T, L_t, L_0)
+
+
+def discretised_log_prob(law: Gaussian, x: Tensor, levels: int) -> Tensor:
+    """The log of the probability of `x`, one of `levels` equally spaced values in [-1, 1]. Eq. (3.24); Ho et al. 2020, Eq. 13
+
+    Each value owns the bin from half-way to the value below it to half-way to the one above; the outermost bins reach
+    to infinity, so that the probabilities of all the values sum to 1.
+
+    Args:
+        law: the Gaussian whose probability falls into the bins.
+        x: the values, a tensor of the shape of `law.mean`.
+        levels: how many values there are, 2 or more.
+
+    Returns:
+        Nats, element by element. They are exact far out in the tails, where the probability itself would be 0.
+
+    Raises:
+        TypeError, ValueError: levels is not an integer of 2 or more; x is not like law.mean, or has a value that is none
+            of the levels.
+
+    Example:
+        >>> law = Gaussian(torch.zeros(3), 1.0)
+        >>> discretised_log_prob(law, torch.tensor([-1.0, 0.0, 1.0]), 3).exp()
+        tensor([0.3085, 0.3829, 0.3085])
+    """
+    check_type("law", law, Gaussian)
+    check_like("x", x, "law.mean", law.mean)
+    return _log_bin(law, x, _check_levels("x", x, levels))
+
+
+def _log_bin(law: Gaussian, x: Tensor, levels: int) -> Tensor:
+    half = 1 / (levels - 1)
+    z, width = (x - law.mean) / law.var.sqrt(), half / law.var.sqrt()
+    z = torch.where(x < 0, -z, z)  # the bins are symmetric: the lowest value becomes the highest
+    low, high = z - width, torch.where(x.abs() > 1 - half, math.inf, z + width)
+    low, high = torch.where(low + high > 0, -high, low), torch.where(low + high > 0, -low, high)  # where nothing cancels
+    log_high: Tensor = log_ndtr(high)
+    ratio = log_ndtr(low) - log_high  # the log of the share below the bin; 1 minus it, to full precision:
+    return log_high + torch.where(ratio > -math.log(2), (-torch.expm1(ratio)).log(), torch.log1p(-ratio.exp()))
+
+
+def bits_per_dim(nats: Tensor, dims: int) -> Tensor:
+    """Nats for an example of `dims` numbers, as bits for each of them: nats / (dims log 2). Eq. (3.23)
+
+    Args:
+        nats: a floating-point tensor of any shape.
+        dims: how many numbers an example has, 1 or more, such as 64 for a picture of 8x8 pixels.
+
+    Raises:
+        TypeError, ValueError: nats is not a floating-point tensor, or dims not an integer of 1 or more.
+
+    Example:
+        >>> bits_per_dim(torch.tensor([math.log(2)]), 1)
+        tensor([1.])
+    """
+    check_tensor("nats", nats)
+    return nats / (check_count("dims", dims) * math.log(2))
+
+
+def _check_levels(name: str, x: Tensor, levels: int) -> int:
+    """The number of levels, if all of `x` lies on them: up to what rounding in the dtype of `x` may do."""
+    steps = check_count("levels", levels, least=2) - 1
+    if values_can_be_read(x) and x.numel():
+        place = (x.double() + 1) / 2 * steps
+        on = (place - place.round()).abs() <= min(max(1e-4, steps * torch.finfo(x.dtype).eps), 0.26)
+        on &= (place.round() >= 0) & (place.round() <= steps)
+        if not on.all():
+            raise ValueError(f"{name} has a value {x[~on][0].item():g}, which is none of {levels} equally spaced levels in [-1, 1]")
+    return steps + 1
+
+
+def _per_example(x: Tensor) -> Tensor:
+    """(batch, ...) summed to (batch,)."""
+    return x[..., None].flatten(1).sum(dim=1)
+
+
+def _bar(steps: Iterable[int], progress: bool) -> Iterable[int]:
+    if not progress:
+        return steps
+    try:
+        from tqdm.auto import tqdm
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("progress=True needs tqdm: pip install 'tinyddpm[book]'", name="tqdm") from error
+    bar: Any = tqdm(steps, desc="bound")
+    return bar  # type: ignore[no-any-return]
