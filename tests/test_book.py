@@ -211,8 +211,8 @@ NUMERIC = {  # lines whose two sides are numbers in their check: what they have 
     "1.21": r"D_{\mathrm{KL}}(q(x_T) \| \mathcal{N}(0, 1)) = "
     r"\int_{-\infty}^{\infty} q(x_T) \log\frac{q(x_T)}{\mathcal{N}(x_T; 0, 1)} \mathrm{d}x_T",
     "2.2": r"q(x_{t-1} \mid x_t) = \frac{q(x_t \mid x_{t-1}) q(x_{t-1})}{q(x_t)}",
-    "2.3": r"D_{\mathrm{KL}}(q(x_{t-1} \mid x_t) \| \mathcal{N}(m_t, v_t)) = \int_{-\infty}^{\infty} q(x_{t-1} \mid x_t) "
-    r"\log\frac{q(x_{t-1} \mid x_t)}{\mathcal{N}(x_{t-1}; m_t, v_t)} \mathrm{d}x_{t-1}",
+    "2.3": r"D_{\mathrm{KL}}(q(x_{t-1} \mid x_t) \| \mathcal{N}(m, s^2)) = \int_{-\infty}^{\infty} q(x_{t-1} \mid x_t) "
+    r"\log\frac{q(x_{t-1} \mid x_t)}{\mathcal{N}(x_{t-1}; m, s^2)} \mathrm{d}x_{t-1}",
     "2.4": r"p_\theta(x_{0:T}) = p(x_T) \prod_{t=1}^{T} p_\theta(x_{t-1} \mid x_t)",
     "2.24": r"q(x_{t-1} \mid x_t) = \int_{-\infty}^{\infty} q(x_{t-1} \mid x_t, x_0) q(x_0 \mid x_t) \mathrm{d}x_0",
     "3.1": r"-\log p_\theta(x_0) \le -\log p_\theta(x_0) + D_{\mathrm{KL}}(q(x_{1:T} \mid x_0) \| p_\theta(x_{1:T} \mid x_0))",
@@ -222,7 +222,7 @@ NUMERIC = {  # lines whose two sides are numbers in their check: what they have 
     "3.16": r"L_T = D_{\mathrm{KL}}(q(x_T \mid x_0) \| p(x_T))",
     "3.17": r"L_{t-1} = D_{\mathrm{KL}}(q(x_{t-1} \mid x_t, x_0) \| p_\theta(x_{t-1} \mid x_t))",
     "3.18": r"L_0 = -\log p_\theta(x_0 \mid x_1)",
-    "3.19": r"L_{\mathrm{VLB}} = \mathbb{E}_q[L_T + \sum_{t=2}^{T} L_{t-1} + L_0]",
+    "3.19": r"L_{\mathrm{VLB}} = \mathbb{E}_{q(x_{0:T})}[L_T + \sum_{t=2}^{T} L_{t-1} + L_0]",
     "3.24": r"P_\theta(x_0 \mid x_1) = \int_{x_0-\delta}^{x_0+\delta} \mathcal{N}(x; \mu_\theta(x_1, 1), \sigma_1^2) \mathrm{d}x",
     "4.11": r"L_{\mathrm{simple}} = \mathbb{E}_{t,x_0,\bar\epsilon_t}[(\bar\epsilon_t - \epsilon_\theta(x_t, t))^2]",
     "4.12": r"L_{\mathrm{simple}} = \mathbb{E}_{t,x_0,\bar\epsilon_t}"

@@ -337,3 +337,54 @@ def test_without_sympy_the_extra_is_named():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "tinyddpm.ledger needs SymPy: pip install 'tinyddpm[book]'"
+
+
+# ---- for every T: sums and products, by induction ----
+
+T, t = symbols("T t", integer=True, positive=True)
+q, p = Function("q", positive=True), Function("p", positive=True)
+telescope = Sum(log(q(t) / q(t - 1)), (t, 2, T))
+
+
+@pytest.mark.parametrize(
+    ("lhs", "rhs"),
+    [
+        (Sum(t, (t, 1, T)), T * (T + 1) / 2),
+        (telescope, log(q(T) / q(1))),
+        (log(Product(q(t), (t, 1, T))), Sum(log(q(t)), (t, 1, T))),
+        (log(Product(q(t), (t, 1, T)) / Product(p(t), (t, 1, T))), log(q(1) / p(1)) + Sum(log(q(t) / p(t)), (t, 2, T))),
+    ],
+)
+def test_a_line_for_every_T_is_proved_by_induction(lhs, rhs, capsys):
+    assert "for every T, by induction; rejects" in verdict(capsys, verify, "2.7", lhs, rhs, induction=T)
+
+
+@pytest.mark.parametrize(
+    ("lhs", "rhs"),
+    [
+        (Sum(t, (t, 1, T)), T * (T + 1) / 2 + (T - 1) * (T - 2)),  # holds for T = 1 and T = 2
+        (Sum(t, (t, 1, T)), T * (T + 1) / 2 + 1),  # grows as it should
+        (telescope, log(q(T) / q(2))),
+        (telescope, log(q(T - 1) / q(1))),
+        (telescope, Sum(log(q(t) / q(t - 1)), (t, 3, T))),
+        (telescope, Sum(log(q(t) / q(t - 1)), (t, 2, T + 1))),
+        (log(Product(q(t), (t, 1, T))), Sum(log(q(t)), (t, 1, T - 1))),
+        (log(Product(q(t), (t, 1, T))), Sum(log(q(t)), (t, 0, T))),
+        (Sum(log(q(t)), (t, 1, T)), Sum(log(q(t - 1)), (t, 1, T))),
+    ],
+)
+def test_what_fails_for_some_T_is_rejected(lhs, rhs):
+    with pytest.raises(CheckFailed):
+        verify("2.7", lhs, rhs, induction=T)
+
+
+def test_a_density_may_stand_for_others(capsys):
+    bayes = {q(t - 1, t, 0): q(t, t - 1) * q(t - 1, 0) / q(t, 0)}
+    lhs = Sum(log(q(t, t - 1)), (t, 2, T))
+    verdict(capsys, verify, "2.7", lhs, Sum(log(q(t - 1, t, 0) * q(t, 0) / q(t - 1, 0)), (t, 2, T)), given=bayes, induction=T)
+    with pytest.raises(DoesNotHold):
+        verify("2.7", lhs, Sum(log(q(t - 1, t, 0) * q(t - 1, 0) / q(t, 0)), (t, 2, T)), given=bayes, induction=T)
+
+
+def test_dividing_by_zero_is_a_difference(capsys):
+    assert "has no value: something is divided by zero" in verdict(capsys, refute, "2.7", x, 1 / a, given={a: 0}, slip="zero")
