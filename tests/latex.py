@@ -133,6 +133,8 @@ class Reader:
 
     def atom(self):
         token = self.peek()
+        if token is None:
+            raise ValueError(f"{''.join(self.tokens)!r} stops too early")
         if token in ("(", "["):
             self.take()
             result = self.sum()
@@ -241,6 +243,8 @@ class Reader:
             index = "_" + self.raw_group()
         prime = "'" if self.accept("'") else ""
         name = accent + letter + index + prime
+        if (self.peek() or "").isdigit():
+            raise ValueError(f"a digit behind {name} in {''.join(self.tokens)!r}")
         if CALLED.match(name) and self.peek() == "(":
             return self.opaque(name)
         return sp.Symbol(name)
@@ -266,7 +270,10 @@ class Reader:
         self.take("(")
         groups = [[self.sum()]]
         while self.peek() in (r"\mid", r"\|", ","):
-            if self.take() != ",":
+            separator = self.take()
+            if separator != ",":
+                if (separator == r"\|") != name.startswith("D"):
+                    raise ValueError(f"{separator} in {name}(...)")
                 groups.append([])
             groups[-1].append(self.sum())
         self.take(")")

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from sympy import Eq, Function, Integral, Product, Rational, Sum, cos, exp, log, oo, pi, sqrt, symbols, sympify
+from sympy import Abs, Eq, Function, Integral, Product, Rational, Sum, cos, exp, log, oo, pi, sqrt, symbols, sympify
 
 from tinyddpm import ledger
 from tinyddpm.ledger import CheckFailed, DoesNotHold, N, NotProved, define, refute, verify
@@ -384,6 +384,44 @@ def test_a_density_may_stand_for_others(capsys):
     verdict(capsys, verify, "2.7", lhs, Sum(log(q(t - 1, t, 0) * q(t, 0) / q(t - 1, 0)), (t, 2, T)), given=bayes, induction=T)
     with pytest.raises(DoesNotHold):
         verify("2.7", lhs, Sum(log(q(t - 1, t, 0) * q(t - 1, 0) / q(t, 0)), (t, 2, T)), given=bayes, induction=T)
+
+
+@pytest.mark.parametrize(
+    ("lhs", "rhs", "arguments"),
+    [
+        (Abs(x), x, {}),
+        (sqrt(1 - 2 * a + a**2), 1 - a, {}),
+        (Sum(q(t) * Abs(8 - t), (t, 1, T)), Sum(q(t) * (8 - t), (t, 1, T)), {"induction": T}),
+        (Sum(q(t), (t, 1, T)), q(1) + q(2) + Sum(q(t), (t, 3, T)), {"induction": T}),  # not for T = 1
+    ],
+)
+def test_what_holds_only_nearby_is_not_proved(lhs, rhs, arguments):
+    with pytest.raises(CheckFailed):
+        verify("2.7", lhs, rhs, **arguments)
+
+
+def test_a_sum_may_be_written_with_another_index(capsys):
+    verdict(capsys, verify, "2.7", Sum(q(t + 1), (t, 1, T)), Sum(q(t), (t, 2, T + 1)), induction=T)
+    verdict(capsys, verify, "2.7", q(x * (x + 1)) * y, q(x**2 + x) * y)
+
+
+def test_a_growth_that_is_not_known_is_no_proof_and_no_slip():
+    with pytest.raises(NotProved, match="is not known"):
+        refute("2.7", T * Sum(q(t), (t, 1, T)), Sum(q(t), (t, 1, T)), induction=T, slip="none")
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"induction": a}, {"induction": n}, {"induction": T, "noise": [e]}, {"induction": T, "given": {x: N(x, y, 1)}}]
+)
+def test_an_induction_needs_a_number_that_counts(arguments):
+    with pytest.raises(TypeError, match="induction"):
+        verify("2.7", Sum(t, (t, 1, T)) * a / a, T * (T + 1) / 2, **arguments)
+
+
+@pytest.mark.parametrize("pair", [(np.nan, 1.0), (np.inf, np.inf), (1.0, np.nan)])
+def test_numbers_that_are_not_finite_are_no_slip(pair):
+    with pytest.raises(CheckFailed, match="not finite"):
+        refute("2.7", exact=pair[0], against=pair[1], slip="none")
 
 
 def test_dividing_by_zero_is_a_difference(capsys):

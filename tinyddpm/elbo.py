@@ -135,14 +135,15 @@ def discretised_log_prob(law: Gaussian, x: Tensor, levels: int) -> Tensor:
 
 
 def _log_bin(law: Gaussian, x: Tensor, levels: int) -> Tensor:
-    half = 1 / (levels - 1)
-    z, width = (x - law.mean) / law.var.sqrt(), half / law.var.sqrt()
+    half, std = 1 / (levels - 1), law.var.clamp(min=torch.finfo(law.var.dtype).tiny).sqrt()  # a certain value has its bin
+    z, width = (x - law.mean) / std, half / std
     z = torch.where(x < 0, -z, z)  # the bins are symmetric: the lowest value becomes the highest
     low, high = z - width, torch.where(x.abs() > 1 - half, math.inf, z + width)
     low, high = torch.where(low + high > 0, -high, low), torch.where(low + high > 0, -low, high)  # where nothing cancels
     log_high: Tensor = log_ndtr(high)
     ratio = log_ndtr(low) - log_high  # the log of the share below the bin; 1 minus it, to full precision:
-    return log_high + torch.where(ratio > -math.log(2), (-torch.expm1(ratio)).log(), torch.log1p(-ratio.exp()))
+    inside = torch.where(ratio > -math.log(2), (-torch.expm1(ratio)).log(), torch.log1p(-ratio.exp()))
+    return torch.where(log_high == -math.inf, -math.inf, log_high + inside)
 
 
 def bits_per_dim(nats: Tensor, dims: int) -> Tensor:

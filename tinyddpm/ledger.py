@@ -258,6 +258,12 @@ def _check(
     if not all(isinstance(key, sp.Symbol | AppliedUndef) for key in given):
         raise TypeError(f"({tag}) given = {given} says what symbols stand for; a key of it is none")
 
+    if induction is not None:
+        if not (induction.is_integer and induction.is_positive and induction in lhs.free_symbols | rhs.free_symbols):
+            raise TypeError(f"({tag}) induction = {induction!r} is not a positive integer symbol of the two sides")
+        if noise or any(isinstance(value, N) for value in given.values()):
+            raise TypeError(f"({tag}) an induction is about values, not about laws: without noise, and without N in given")
+
     def compared(side: sp.Expr, claimed: bool = False) -> tuple[sp.Expr, ...]:
         return _compared(side, given, noise, claimed) if induction is None else _steps(side, given, induction)
 
@@ -319,18 +325,24 @@ def _meant(side: sp.Expr, given: Mapping[sp.Expr, Any]) -> sp.Expr:
 def _steps(side: sp.Expr, given: Mapping[sp.Expr, Any], n: sp.Symbol) -> tuple[sp.Expr, ...]:
     """What an induction over `n` compares of a side: its values for 1 and for 2, and by how much it grows with n."""
 
-    def unroll(expr: sp.Sum | sp.Product, function: sp.Expr, limits: sp.Tuple) -> sp.Expr:
-        i, low, high = limits
-        if high != n + 1:
-            return expr
-        last = function.subs(i, n + 1)
-        shorter = expr.func(function, (i, low, n))
-        return shorter + last if expr.func is sp.Sum else shorter * last
+    def unroll(kind: type[sp.Expr], function: sp.Expr, *limits: sp.Tuple) -> sp.Expr:
+        i, low, high = limits[0]
+        if len(limits) > 1 or sp.expand(high - high.subs(n, n - 1)) != 1:
+            return kind(function, *limits)
+        last, shorter = function.subs(i, high), kind(function, (i, low, high - 1))
+        return shorter + last if kind is sp.Sum else shorter * last
 
     side = _meant(side, given)
-    later = side.subs(n, n + 1).replace(sp.Sum, lambda f, x: unroll(sp.Sum(f, x), f, x))
-    later = later.replace(sp.Product, lambda f, x: unroll(sp.Product(f, x), f, x))
+    for part in side.atoms(sp.Sum, sp.Product):
+        low, high = (sp.sympify(limit).subs(n, 1) for limit in part.limits[0][1:])
+        if (low - high).is_number and low - high > 1:
+            raise CheckFailed(f"{_plain(part)} runs backwards for {n} = 1")
+    later = side.subs(n, n + 1)
+    for kind in (sp.Sum, sp.Product):
+        later = later.replace(kind, lambda *args, kind=kind: unroll(kind, *args))
     growth = sp.expand(sp.expand_log(later) - sp.expand_log(side))
+    if growth.has(sp.Sum, sp.Product):
+        raise NotProved(f"by how much {_plain(side)} grows with {n} is not known: SymPy leaves {_plain(growth)}")
     return (*(_named(side.subs(n, value).doit()) for value in (1, 2)), _named(growth))
 
 
@@ -338,7 +350,8 @@ def _named(expr: sp.Expr) -> sp.Expr:
     """A function of which nothing is known, such as a network's output, is one symbol more."""
 
     def name(e: sp.Expr) -> sp.Symbol:
-        return sp.Symbol(str(e), positive=True) if e.is_positive else sp.Symbol(str(e), real=True)
+        text = str(e.func(*map(sp.expand, e.args)))
+        return sp.Symbol(text, positive=True) if e.is_positive else sp.Symbol(text, real=True)
 
     return expr.replace(lambda e: isinstance(e, AppliedUndef), name)
 
@@ -367,11 +380,11 @@ def _evaluate(expr: sp.Expr) -> sp.Expr:
 def _prove(tag: str, lhs: sp.Expr, rhs: sp.Expr) -> None:
     if _is_zero(lhs, rhs):
         return
-    if any(side.has(sp.nan, sp.zoo, sp.oo, -sp.oo) for side in (lhs, rhs)):
+    if any(side.has(sp.nan, sp.zoo) for side in (lhs, rhs)):
         raise DoesNotHold(f"({tag}) has no value: something is divided by zero")
     residual = sp.simplify(lhs - rhs)
     shown = f"left − right = {_plain(residual)}" if len(str(residual)) < 45 else "left − right is not 0"
-    symbols = lhs.free_symbols | rhs.free_symbols
+    symbols = _symbols(lhs, rhs)
     for i in range(100):  # a point where they differ clearly; they may meet at some
         point = _point(symbols, f"{tag}/{i}")
         difference, size = (sp.N(part.subs(point), DIGITS) for part in (lhs - rhs, lhs))
@@ -397,9 +410,24 @@ def _is_zero(lhs: sp.Expr, rhs: sp.Expr) -> bool:
         lambda: sp.expand(lhs - rhs),
         lambda: sp.simplify(_tidy(lhs) - _tidy(rhs)),
         lambda: sp.simplify(_tidy(sp.powsimp(_tidy(lhs) / _tidy(rhs)))) - 1,
-        lambda: _squared(lhs / rhs) - 1,  # no roots are left in the square, and the numbers have told the sign
+        lambda: _squared(lhs / rhs) - 1 if _same_sign(lhs, rhs) else sp.nan,  # no roots are left in the square
     )
     return _same_numbers(lhs, rhs) and any(way() == 0 for way in ways)
+
+
+def _same_sign(lhs: sp.Expr, rhs: sp.Expr) -> bool:
+    """Whether two sides whose squares are equal agree in sign too, near and far, wherever they are real."""
+    for i in range(60):
+        far = (1, 4, sp.Rational(1, 40), 25)[i % 4]
+        point = {s: v * (3 if s.is_integer else far) if i % 4 else v for s, v in _point(_symbols(lhs, rhs), f"sign/{i}").items()}
+        a, b = (sp.N(side.subs(point), DIGITS) for side in (lhs, rhs))
+        if a.is_real and b.is_real and a.is_finite and b.is_finite and abs(a - b) > 1e-12 * abs(a):
+            return False
+    return True
+
+
+def _symbols(*sides: sp.Expr) -> set[sp.Symbol]:
+    return {symbol for side in sides for symbol in side.free_symbols}
 
 
 def _squared(expr: sp.Expr) -> sp.Expr:
@@ -426,7 +454,7 @@ def _tidy(expr: sp.Expr) -> sp.Expr:
 def _same_numbers(lhs: sp.Expr, rhs: sp.Expr) -> bool:
     """Whether lhs and rhs agree to 15 digits at three points: a quick no, never a proof."""
     for seed in "012":
-        point = _point(lhs.free_symbols | rhs.free_symbols, seed)
+        point = _point(_symbols(lhs, rhs), seed)
         a, b = (sp.N(side.subs(point), DIGITS) for side in (lhs, rhs))
         if not (a.is_number and b.is_number and a.is_finite and b.is_finite):
             return False
@@ -483,6 +511,8 @@ def _compare(
     a, b = _array(claim), _array(against)
     if a.shape != b.shape:
         raise CheckFailed(f"({tag}) compares the shapes {a.shape} and {b.shape}")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise CheckFailed(f"({tag}) compares numbers that are not finite")
     error = _relative_error(a, b)
     if not error <= rtol:
         raise DoesNotHold(f"({tag}) does not hold: the two sides differ by {error:.3g} of their size, {rtol:g} was allowed")

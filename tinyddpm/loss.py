@@ -79,4 +79,4 @@ def vlb_weight(schedule: Schedule, t: Time, variance: Variance = "beta") -> Tens
     check_type("schedule", schedule, Schedule)
     x = t if isinstance(t, Tensor) else schedule.beta
     beta, alpha, noise = (schedule.at(name, t, x, "t") for name in ("beta", "alpha", "one_minus_alpha_bar"))
-    return beta**2 / (2 * reverse_variance(schedule, t, x, variance, "t") * alpha * noise)
+    return beta / reverse_variance(schedule, t, x, variance, "t") * beta / (2 * alpha * noise)
