@@ -66,7 +66,7 @@ SLIPS_SHOWN = {  # by their numbers in the list of places where derivations go w
     4: "a loss that is averaged over t and has a t", 5: "t = 1, where", 6: "the noise of the last step alone",
     7: "the posterior of one guessed x_0", 8: "the same noise twice", 9: "the bound without its constant term",
     10: "a density in the place of a probability", 11: "one variance for all data", 12: "a weight that falls with t",
-    16: "the bound is the negative log-likelihood itself", 17: "Stable Diffusion's noise",
+    16: "the bound is the negative log-likelihood itself", 17: "the noise z of Stable Diffusion",
 }  # fmt: skip
 
 
@@ -315,6 +315,35 @@ def test_further_typos_are_found(tag, old, new):
     assert old in equation.latex
     with contextlib.suppress(ValueError):
         assert not is_shown(equation.latex.replace(old, new, 1), PASSED[tag])
+
+
+@by_name
+def test_result_boxes_state_what_was_checked(path):
+    """Each formula with an equals sign in the box at the end is the right-hand side of an equation that the box cites."""
+    (box,) = (b for c in notebooks.cells(path) for b in re.findall(r"> \*\*The result of this chapter.*?\n\n", c["source"], re.S))
+    cited = [PASSED[tag] for tag in CITED.findall(box)]
+    named = [tokens(re.split(r"(?<!t)=", equation.latex)[0]) for equation in EQUATIONS]  # not the = of a lower limit
+    formulas = [f for f in re.findall(r"\$([^$]+)\$", box) if "=" in re.sub(r"_\{[^}]*\}", "", f)]
+    assert cited and (formulas or path.stem == "elbo")
+    for formula in formulas:
+        assert any(c["rhs"] and same(sides(formula)[-1], recorded(c["rhs"])) for c in cited), formula
+        assert tokens(formula.split("=")[0]) in named, formula
+
+
+def test_displays_without_a_number_are_known():
+    """A display without a tag repeats an equation, or writes out what the text around it says."""
+    shown = [
+        display
+        for path in CHAPTERS
+        for cell in notebooks.cells(path)
+        if cell["cell_type"] == "markdown"
+        for display in notebooks.DISPLAY.findall(cell["source"])
+        if r"\tag" not in display
+    ]
+    by_hand, density_of_the_data, mean = shown
+    assert r"2\sigma_1^2\sigma_2^2" in by_hand
+    assert tokens(density_of_the_data) == tokens(r"p_\theta(x_0) = \int p_\theta(x_{0:T}) \mathrm{d}x_{1:T}")
+    assert is_shown(mean, PASSED["2.23"] | {"lhs": None})
 
 
 # ---- the chapters as notebooks ----

@@ -11,6 +11,7 @@ from docutils import nodes
 
 CITATION = re.compile(r"\((\d+\.\d+)\)")
 UNLINKED = nodes.reference | nodes.literal | nodes.literal_block | nodes.math | nodes.math_block | nodes.raw | nodes.comment
+MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#$|~^])")  # what a verdict does not mean as markup
 PLACEHOLDER = "<!-- the equations -->"
 MARK = {"symbolic": "proved by SymPy", "exact": "two computations agree", "definition": "the code agrees with the formula"}
 
@@ -68,7 +69,8 @@ def fill_ledger(app, docname, source):
                 f"**({equation.tag})** ✓ {statement}{MARK[check['kind']]}; {check['rejected']} broken versions rejected\n"
             )
             entries.append(f"$${equation.formula}$$\n")
-        slips += [f"- ✗ {c['verdict']}" for c in checks if c["kind"] == "refuted"]
+        refuted = (c["verdict"] for c in checks if c["kind"] == "refuted")
+        slips += ["- ✗ " + MARKDOWN.sub(r"\\\1", verdict) for verdict in refuted]
     source[0] = source[0].replace(PLACEHOLDER, "\n".join(entries)).replace("<!-- the slips -->", "\n".join(slips))
 
 
