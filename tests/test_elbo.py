@@ -378,6 +378,7 @@ def test_bits_per_dim():
     assert td.bits_per_dim(nats, 64).tolist() == [[pytest.approx(8, rel=1e-15)], [0]]
     assert td.bits_per_dim(nats, np.int64(32)).tolist() == [[pytest.approx(16, rel=1e-15)], [0]]
     assert td.bits_per_dim(nats.float(), 1).dtype == torch.float32
+    assert td.bits_per_dim(2 * math.log(2), 2) == 1
 
 
 def vlb(**changed):
@@ -412,7 +413,7 @@ LAW = td.Gaussian(torch.zeros(3), 1.0)
         (lambda: discretised_log_prob(LAW, torch.zeros(2), 3), ValueError, r"x has shape \(2,\), expected \(3,\)"),
         (lambda: discretised_log_prob(LAW, torch.zeros(3), 1), ValueError, "levels = 1 is below 2"),
         (lambda: discretised_log_prob(LAW, torch.zeros(3), 3.0), TypeError, "levels = 3.0 is of type float, expected an integer"),
-        (lambda: td.bits_per_dim(1.0, 1), TypeError, "nats is of type float, expected a Tensor"),
+        (lambda: td.bits_per_dim("1", 1), TypeError, "nats = .1. is of type str, expected a number"),
         (lambda: td.bits_per_dim(torch.ones(1, dtype=torch.long), 1), TypeError, "nats has dtype torch.int64, expected a floating"),
         (lambda: td.bits_per_dim(torch.ones(1), 0), ValueError, "dims = 0 is below 1"),
         (lambda: td.bits_per_dim(torch.ones(1), 2.0), TypeError, "dims = 2.0 is of type float, expected an integer"),

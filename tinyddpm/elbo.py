@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 from torch.special import log_ndtr
 
-from tinyddpm._checks import check_batch, check_count, check_like, check_tensor, check_type, values_can_be_read
+from tinyddpm._checks import check_batch, check_count, check_like, check_number, check_tensor, check_type, values_can_be_read
 from tinyddpm.forward import q_marginal, q_sample
 from tinyddpm.gaussian import Gaussian, standard_normal
 from tinyddpm.posterior import Variance, p_step, q_posterior
 from tinyddpm.schedule import Schedule
 
+Nats = TypeVar("Nats", Tensor, float)
 Model: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # the predicted noise, from x_t (batch, ...) and t (batch,)
 
 
@@ -146,21 +147,24 @@ def _log_bin(law: Gaussian, x: Tensor, levels: int) -> Tensor:
     return torch.where(log_high == -math.inf, -math.inf, log_high + inside)
 
 
-def bits_per_dim(nats: Tensor, dims: int) -> Tensor:
+def bits_per_dim(nats: Nats, dims: int) -> Nats:
     """Nats for an example of `dims` numbers, as bits for each of them: nats / (dims log 2). Eq. (3.23)
 
     Args:
-        nats: a floating-point tensor of any shape.
+        nats: a floating-point tensor of any shape, or a number.
         dims: how many numbers an example has, 1 or more, such as 64 for a picture of 8x8 pixels.
 
     Raises:
-        TypeError, ValueError: nats is not a floating-point tensor, or dims not an integer of 1 or more.
+        TypeError, ValueError: nats is neither a floating-point tensor nor a number, or dims not an integer of 1 or more.
 
     Example:
         >>> bits_per_dim(torch.tensor([math.log(2)]), 1)
         tensor([1.])
     """
-    check_tensor("nats", nats)
+    if isinstance(nats, Tensor):
+        check_tensor("nats", nats)
+    else:
+        check_number("nats", nats, -math.inf, math.inf)
     return nats / (check_count("dims", dims) * math.log(2))
 
 

@@ -152,7 +152,7 @@ class GaussianMixture:
     def _check_points(self, name: str, x: Tensor) -> None:
         check_tensor(name, x)
         if x.ndim == 0 or x.shape[1:] != self.means.shape[1:]:
-            shape = ", ".join(["batch", *map(str, self.means.shape[1:])])
+            shape = ", ".join(["batch", *map(str, self.means.shape[1:])]) + "," * (self.means.ndim == 1)
             raise ValueError(f"{name} has shape {tuple(x.shape)}, expected ({shape})")
 
 
