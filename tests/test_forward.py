@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from bad_times import BAD_TIMES
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -136,27 +137,6 @@ def test_gradients_reach_the_data():
     a = x.clone().requires_grad_()
     td.q_sample(LINEAR, a, 50, eps).sum().backward()
     torch.testing.assert_close(a.grad, torch.full_like(a, math.sqrt(LINEAR.alpha_bar[50])))
-
-
-BAD_TIMES = [
-    (0, ValueError, r"t = 0 is outside 1\.\.100"),
-    (101, ValueError, r"t = 101 is outside 1\.\.100"),
-    (-1, ValueError, r"t = -1 is outside 1\.\.100"),
-    (1.0, TypeError, "t = 1.0 is of type float, expected an integer"),
-    (True, TypeError, "t = True is of type bool, expected an integer"),
-    (None, TypeError, "t = None is of type NoneType, expected an integer"),
-    ([1, 2, 3], TypeError, r"t = \[1, 2, 3\] is of type list, expected an integer"),
-    (torch.tensor([1, 0, 100]), ValueError, r"t\[1\] = 0 is outside 1\.\.100"),
-    (torch.tensor([1, 5, 101]), ValueError, r"t\[2\] = 101 is outside 1\.\.100"),
-    (torch.tensor(0), ValueError, r"t = 0 is outside 1\.\.100"),
-    (torch.tensor([1.0, 2.0, 3.0]), TypeError, "t has dtype torch.float32, expected an integer dtype"),
-    (torch.tensor([1j, 2j, 3j]), TypeError, "t has dtype torch.complex64, expected an integer dtype"),
-    (torch.tensor([1, 0, 101]), ValueError, r"t\[1\] = 0 is outside 1\.\.100"),
-    (torch.tensor([True, True, True]), TypeError, "t has dtype torch.bool, expected an integer dtype"),
-    (torch.tensor([1, 2]), ValueError, r"t has shape \(2,\), expected \(3,\): a step for each row of"),
-    (torch.tensor([1]), ValueError, r"t has shape \(1,\), expected \(3,\)"),
-    (torch.tensor([[1], [2], [3]]), ValueError, r"t has shape \(3, 1\), expected \(3,\)"),
-]
 
 
 @pytest.mark.parametrize("call", [td.q_step, td.q_marginal, lambda s, a, t: td.q_sample(s, a, t, eps)])

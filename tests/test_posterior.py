@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from bad_times import BAD_TIMES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf, workdps
@@ -264,21 +265,6 @@ def test_the_row_before_is_that_of_a_step(bad):
         schedule.at("alpha_bar", torch.tensor([1, bad]), torch.zeros(2), back=1)
     with pytest.raises((IndexError, RuntimeError)):  # by value nothing can be raised there
         torch.func.vmap(lambda s: schedule.at("alpha_bar", s, torch.zeros(2), back=1))(torch.tensor([1, bad]))
-
-
-BAD_TIMES = [
-    (0, ValueError, r"t = 0 is outside 1\.\.100"),
-    (101, ValueError, r"t = 101 is outside 1\.\.100"),
-    (1.0, TypeError, "t = 1.0 is of type float, expected an integer"),
-    (True, TypeError, "t = True is of type bool, expected an integer"),
-    (None, TypeError, "t = None is of type NoneType, expected an integer"),
-    ([1, 2, 3], TypeError, r"t = \[1, 2, 3\] is of type list, expected an integer"),
-    (torch.tensor([1, 0, 100]), ValueError, r"t\[1\] = 0 is outside 1\.\.100"),
-    (torch.tensor([1, 5, 101]), ValueError, r"t\[2\] = 101 is outside 1\.\.100"),
-    (torch.tensor([1.0, 2.0, 3.0]), TypeError, "t has dtype torch.float32, expected an integer dtype"),
-    (torch.tensor([1, 2]), ValueError, r"t has shape \(2,\), expected \(3,\): a step for each row of x"),
-    (torch.tensor([[1], [2], [3]]), ValueError, r"t has shape \(3, 1\), expected \(3,\)"),
-]
 
 
 @pytest.mark.parametrize("call", CALLS)
