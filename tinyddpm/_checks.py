@@ -74,10 +74,10 @@ def check_time(t: Time, T: int, name: str, x: Tensor) -> int | Tensor:
     if t.ndim and t.shape != x.shape[:1]:
         raise ValueError(f"t has shape {tuple(t.shape)}, expected {tuple(x.shape[:1])}: a step for each row of {name}")
     t = t.to(torch.int64)
-    if values_can_be_read(t):
-        outside = ((t < 1) | (t > T)).flatten().nonzero()
-        if len(outside):
-            i = int(outside[0])
+    if values_can_be_read(t) and t.numel():
+        low, high = t.aminmax()
+        if low < 1 or high > T:
+            i = int(((t < 1) | (t > T)).flatten().nonzero()[0])
             raise ValueError(f"t{f'[{i}]' if t.ndim else ''} = {int(t.flatten()[i])} is outside 1..{T}")
     return t.to(device=x.device)
 

@@ -85,6 +85,5 @@ def q_sample(schedule: Schedule, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
     check_type("schedule", schedule, Schedule)
     check_tensor("x0", x0)
     check_like("eps", eps, "x0", x0)
-    signal = schedule.at("alpha_bar", t, x0, "x0").sqrt().to(x0)
-    noise = schedule.at("one_minus_alpha_bar", t, x0, "x0").sqrt().to(x0)
-    return signal * x0 + noise * eps
+    signal, noise = schedule.rows(("alpha_bar", "one_minus_alpha_bar"), t, x0, "x0")
+    return signal.sqrt().to(x0) * x0 + noise.sqrt().to(x0) * eps

@@ -43,11 +43,11 @@ def q_posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: Time) -> Gaussian
     check_type("schedule", schedule, Schedule)
     check_tensor("x0", x0)
     check_like("xt", xt, "x0", x0)
-    beta, noise = (schedule.at(name, t, x0, "x0") for name in ("beta", "one_minus_alpha_bar"))
-    from_x0 = schedule.at("alpha_bar", t, x0, back=1).sqrt() * beta / noise
-    from_xt = schedule.at("alpha", t, x0, "x0").sqrt() * schedule.at("one_minus_alpha_bar", t, x0, back=1) / noise
+    alpha, beta, noise, var = schedule.rows(("alpha", "beta", "one_minus_alpha_bar", "beta_tilde"), t, x0, "x0")
+    signal_before, noise_before = schedule.rows(("alpha_bar", "one_minus_alpha_bar"), t, x0, back=1)
+    from_x0, from_xt = signal_before.sqrt() * beta / noise, alpha.sqrt() * noise_before / noise
     mean = from_x0.to(x0) * x0 + from_xt.to(x0) * xt
-    return Gaussian(mean, schedule.at("beta_tilde", t, x0, "x0").to(mean).expand_as(mean))
+    return Gaussian(mean, var.to(mean).expand_as(mean))
 
 
 def p_step(schedule: Schedule, xt: Tensor, t: Time, eps: Tensor, variance: Variance = "beta") -> Gaussian:
@@ -77,9 +77,8 @@ def p_step(schedule: Schedule, xt: Tensor, t: Time, eps: Tensor, variance: Varia
     check_type("schedule", schedule, Schedule)
     check_tensor("xt", xt)
     check_like("eps", eps, "xt", xt)
-    shrink = schedule.at("alpha", t, xt, "xt").sqrt()
-    share = schedule.at("beta", t, xt, "xt") / schedule.at("one_minus_alpha_bar", t, xt, "xt").sqrt()
-    mean = (xt - share.to(xt) * eps) / shrink.to(xt)
+    alpha, beta, noise = schedule.rows(("alpha", "beta", "one_minus_alpha_bar"), t, xt, "xt")
+    mean = (xt - (beta / noise.sqrt()).to(xt) * eps) / alpha.sqrt().to(xt)
     return Gaussian(mean, reverse_variance(schedule, t, xt, variance, "xt").to(mean).expand_as(mean))
 
 
@@ -193,5 +192,5 @@ def _rates(schedule: Schedule, xt: Tensor, t: Time, name: str, known: Tensor) ->
     check_type("schedule", schedule, Schedule)
     check_tensor("xt", xt)
     check_like(name, known, "xt", xt)
-    signal, noise = (schedule.at(table, t, xt, "xt").sqrt().to(xt) for table in ("alpha_bar", "one_minus_alpha_bar"))
-    return signal, noise
+    signal, noise = schedule.rows(("alpha_bar", "one_minus_alpha_bar"), t, xt, "xt")
+    return signal.sqrt().to(xt), noise.sqrt().to(xt)

@@ -121,15 +121,20 @@ class Schedule:
         Raises:
             TypeError, ValueError: as for `q_step`; and there is no such table.
         """
-        if table not in TABLES:
-            raise ValueError(f"table = {table!r} is not one of {', '.join(TABLES)}")
+        return self.rows((table,), t, x, name, back)[0]
+
+    def rows(self, tables: Sequence[str], t: Time, x: Tensor, name: str = "x", back: Literal[0, 1] = 0) -> list[Tensor]:
+        """The same as `at` for several tables, with one look at `t`."""
+        for table in tables:
+            if table not in TABLES:
+                raise ValueError(f"table = {table!r} is not one of {', '.join(TABLES)}")
         check_type(name, x, Tensor)
         t = check_time(t, self.T, name, x)
-        values = self._table(table, x.device)
+        values = [self._table(table, x.device) for table in tables]
         if not isinstance(t, Tensor):
-            return values[t - back].clone()
-        rows = values[1 - back : self.T + 1 - back].gather(0, t.reshape(-1) - 1)
-        return rows.reshape(-1, *[1] * (x.ndim - 1)) if t.ndim else rows.reshape(())
+            return [value[t - back].clone() for value in values]
+        shape = [-1, *[1] * (x.ndim - 1)] if t.ndim else []
+        return [value[1 - back : self.T + 1 - back].gather(0, t.reshape(-1) - 1).reshape(shape) for value in values]
 
     def _table(self, name: str, device: torch.device) -> Tensor:
         table: Tensor = getattr(self, name)
