@@ -10,7 +10,7 @@ import torch
 from sympy import Abs, Eq, Function, Integral, Product, Rational, Sum, cos, exp, log, oo, pi, sqrt, symbols, sympify
 
 from tinyddpm import ledger
-from tinyddpm.ledger import CheckFailed, DoesNotHold, N, NotProved, define, refute, verify
+from tinyddpm.ledger import CheckFailed, DoesNotHold, N, NotProved, define, measure, refute, verify
 
 a, b = symbols(r"\alpha_t \alpha_{t-1}", positive=True)
 x, y, e, f, g = symbols("x y e f g", real=True)
@@ -426,3 +426,59 @@ def test_numbers_that_are_not_finite_are_no_slip(pair):
 
 def test_dividing_by_zero_is_a_difference(capsys):
     assert "has no value: something is divided by zero" in verdict(capsys, refute, "2.7", x, 1 / a, given={a: 0}, slip="zero")
+
+
+# ---- measurements ----
+
+LOW, HIGH = [1.0, 1.1, 0.9, 1.05], [2.0, 2.1, 1.9, 2.05]
+
+
+def test_a_measured_difference_is_accepted(capsys):
+    text = verdict(capsys, measure, "5.5", LOW, HIGH, statement="S44")
+    assert text == "✓ (5.5) measured: smaller by more than 3 standard errors in 4 runs; rejects 2 broken versions"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "options"),
+    [
+        (HIGH, LOW, {}),
+        (LOW, LOW, {}),
+        ([1.0, 1.1, 0.9], [1.05, 1.15, 0.95], {}),  # half a standard deviation
+        ([1.0, 3.0, 2.0], [2.9, 1.0, 3.1], {"paired": True}),
+    ],
+)
+def test_what_was_not_measured_is_rejected(low, high, options):
+    with pytest.raises(CheckFailed, match=r"does not hold: .* is not below .* by 3 standard errors"):
+        measure("5.5", low, high, **options)
+
+
+def test_standard_errors_by_hand():
+    """Means 0 and 1, variances 1 and 0: the difference is 1, its standard error 1 / sqrt(3)."""
+    low = [-1.0, 0.0, 1.0]
+    measure("5.5", low, 1.0, errors=1.73)
+    with pytest.raises(CheckFailed):
+        measure("5.5", low, 1.0, errors=1.74)
+
+
+def test_pairs_are_told_apart_where_single_runs_are_not():
+    low, high = [1.0, 5.0, 9.0], [1.1, 5.11, 9.09]
+    measure("5.5", low, high, paired=True)
+    with pytest.raises(CheckFailed, match="does not hold"):
+        measure("5.5", low, high)
+
+
+@pytest.mark.parametrize("low", [[1.0], [1.0, 1.1], [1.0, float("nan"), 1.1], [[1.0, 1.1, 1.2]]])
+def test_too_few_or_bad_runs_are_refused(low):
+    with pytest.raises(CheckFailed, match=r"expected at least 3 of each|not finite"):
+        measure("5.5", low, HIGH)
+
+
+@pytest.mark.parametrize("high", [[2.0, 2.1], [2.0, 2.1, 2.2]])
+def test_pairs_need_a_partner(high):
+    with pytest.raises(CheckFailed, match="expected at least 3 of each"):
+        measure("5.5", LOW, high, paired=True)
+
+
+def test_a_measurement_that_accepts_a_broken_version_is_refused():
+    with pytest.raises(CheckFailed, match="accepts the broken version 'as good'"):
+        measure("5.5", LOW, HIGH, broken={"as good": LOW})

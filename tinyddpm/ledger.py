@@ -26,7 +26,7 @@ except ModuleNotFoundError as error:
 
 from sympy.core.function import AppliedUndef
 
-__all__ = ["CheckFailed", "N", "define", "refute", "verify"]
+__all__ = ["CheckFailed", "N", "define", "measure", "refute", "verify"]
 
 MIME = "application/vnd.tinyddpm.check+json"  # the verdict as data, beside the text, in a chapter's stored output
 LETTERS = {
@@ -77,7 +77,7 @@ class Check:
     """One line of the ledger: what was claimed, how it was checked, and what the check rejects."""
 
     tag: str
-    kind: str  # "symbolic", "exact", "definition" or "refuted"
+    kind: str  # "symbolic", "exact", "definition", "measured" or "refuted"
     verdict: str
     statement: str | None
     rejected: int = 0  # how many broken versions the check was run on; it rejected each
@@ -227,6 +227,48 @@ def define(
     wrong = {name: values(expr) for name, expr in (broken or {}).items()}
     check = _compare(tag, "definition", values(formula), computed, rtol, slips, wrong, statement)
     replace(check, lhs=sp.srepr(lhs) if lhs is not None else None, rhs=sp.srepr(formula)).show()
+
+
+def measure(
+    tag: str, low: Any, high: Any, *, errors: float = 3, paired: bool = False, broken: Mapping[str, Any] | None = None,
+    statement: str | None = None,
+) -> None:  # fmt: skip
+    """Checks the claim of equation `tag` that one measured quantity is smaller than another, over several runs.
+
+    The means must differ by more than `errors` times the standard error of their difference.
+
+    Args:
+        tag: the equation's number, such as "5.4".
+        low, high: the results of at least 3 independent runs each. `high` may be one number that is known exactly.
+        errors: how many standard errors the means must be apart.
+        paired: whether run i of both sides had the same seed, so that the differences of the pairs are what scatters.
+        broken: by name, further values of `low` of which the claim is wrong, and which must be rejected.
+        statement: as for `verify`.
+
+    Raises:
+        CheckFailed: the claim does not hold, or the check accepts a broken version.
+    """
+    _check_tag(tag)
+    a, b = (np.atleast_1d(_array(results)) for results in (low, high))
+    sizes = (len(b),) if paired else (1, *range(3, len(b) + 1))
+    if a.ndim != 1 or b.ndim != 1 or len(a) < 3 or (len(a) if paired else len(b)) not in sizes:
+        raise CheckFailed(f"({tag}) compares {a.shape} with {b.shape} results, expected at least 3 of each")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise CheckFailed(f"({tag}) compares results that are not finite")
+
+    def holds(a: np.ndarray[Any, Any]) -> bool:
+        scatter = [a - b] if paired else [a, b]
+        error = math.sqrt(sum(x.var(ddof=1) / len(x) for x in scatter if len(x) > 1))
+        return float(b.mean() - a.mean()) > errors * error
+
+    if not holds(a):
+        raise DoesNotHold(f"({tag}) does not hold: {a.mean():.4g} is not below {b.mean():.4g} by {errors:g} standard errors")
+    wrong = {"the two exchanged": 2 * b.mean() - a, "no difference": a + b.mean() - a.mean(), **(broken or {})}
+    for name, results in wrong.items():
+        if holds(np.atleast_1d(_array(results))):
+            raise CheckFailed(f"({tag}) the check accepts the broken version {name!r}")
+    verdict = f"measured: smaller by more than {errors:g} standard errors in {len(a)} runs"
+    Check(tag, "measured", verdict, statement, len(wrong), tuple(broken or ())).show()
 
 
 def _check_tag(tag: str) -> None:

@@ -13,7 +13,12 @@ CITATION = re.compile(r"\((\d+\.\d+)\)")
 UNLINKED = nodes.reference | nodes.literal | nodes.literal_block | nodes.math | nodes.math_block | nodes.raw | nodes.comment
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#$|~^])")  # what a verdict does not mean as markup
 PLACEHOLDER = "<!-- the equations -->"
-MARK = {"symbolic": "proved by SymPy", "exact": "two computations agree", "definition": "the code agrees with the formula"}
+MARK = {
+    "symbolic": "proved by SymPy",
+    "exact": "two computations agree",
+    "definition": "the code agrees with the formula",
+    "measured": "measured in several runs",
+}
 
 
 def configure(app, config):
