@@ -11,7 +11,7 @@ book: _build/.done  ## the book as HTML, in _build/html
 	@echo "The book is ready: $(CURDIR)/_build/html/index.html"
 
 test: .venv/.done  ## every test: the package, the chapters, the book
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg
 
 chapters: .venv/.done  ## run the chapters again and store their outputs
 	$(BIN)/python tools/run_chapters.py chapters/*.ipynb

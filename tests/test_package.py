@@ -59,8 +59,17 @@ def test_metadata(wheel):
     address = repository_url(notebooks.ROOT / "_config.yml")
     assert metadata["Version"] == td.__version__ and f"Source, {address}" in metadata.get_all("Project-URL")
     required = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
-    assert [re.match(r"\w+>=[\d.]+$", line) is not None for line in required] == [True, True]  # lower bounds only
+    assert [re.match(r"\w+>=[\d.]+$", line) is not None for line in required] == [True] * 3  # lower bounds only
     assert metadata.get_all("Provides-Extra") == ["book", "test"]
+    commands = archive.read(f"tinyddpm-{td.__version__}.dist-info/entry_points.txt").decode()
+    assert "tinyddpm = tinyddpm.cli:main" in commands
+
+
+def test_the_trained_models_are_in_the_wheel_and_it_is_small(wheel):
+    inside = zipfile.ZipFile(wheel).namelist()
+    for name in td.ddpm.PRETRAINED:
+        assert sum(file.startswith(f"tinyddpm/weights/{name}/") for file in inside) == 2
+    assert wheel.stat().st_size < 1_500_000
 
 
 def test_import_loads_torch_and_nothing_that_a_chapter_needs(site, tmp_path):

@@ -6,31 +6,44 @@
 import importlib
 from types import ModuleType
 
-from tinyddpm import data, exact
+from tinyddpm import data, exact, metrics
+from tinyddpm.ddpm import DDPM, load, load_pretrained
 from tinyddpm.elbo import VLB, bits_per_dim, discretised_log_prob, vlb_terms
 from tinyddpm.forward import q_marginal, q_sample, q_step
 from tinyddpm.gaussian import Gaussian
 from tinyddpm.loss import simple_loss, vlb_weight
+from tinyddpm.nets import MLP, UNet
 from tinyddpm.posterior import eps_from_v, eps_from_x0, p_step, q_posterior, v_from_eps, v_from_x0, x0_from_eps, x0_from_v
+from tinyddpm.sampling import sample, sample_ddim
 from tinyddpm.schedule import Schedule
+from tinyddpm.training import fit
 
 __version__ = "0.1.0"  # the one place: pyproject.toml reads it here
 
 __all__ = [
+    "DDPM",
+    "MLP",
     "VLB",
     "Gaussian",
     "Schedule",
+    "UNet",
     "bits_per_dim",
     "data",
     "discretised_log_prob",
     "eps_from_v",
     "eps_from_x0",
     "exact",
+    "fit",
+    "load",
+    "load_pretrained",
+    "metrics",
     "p_step",
     "q_marginal",
     "q_posterior",
     "q_sample",
     "q_step",
+    "sample",
+    "sample_ddim",
     "simple_loss",
     "v_from_eps",
     "v_from_x0",

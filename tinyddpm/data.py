@@ -6,12 +6,14 @@ Each set of points has mean 0 and variance 1 in both coordinates, so that the sa
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from tinyddpm._checks import check_count
+
+Part: TypeAlias = Literal["all", "train", "test"]
 
 EIGHT_GAUSSIANS_STD = 0.1  # of each of the eight; their centres lie on a circle of the radius that makes the variance 1
 EIGHT_GAUSSIANS_RADIUS = math.sqrt(2 * (1 - EIGHT_GAUSSIANS_STD**2))
@@ -88,20 +90,32 @@ def _standardised(points: Tensor, variance: Tensor, noise_std: float, generator:
     return (points * ((1 - noise_std**2) / variance).sqrt() + noise).float()
 
 
-def digits() -> Tensor:
+def digits(part: Part = "all") -> Tensor:
     """1797 handwritten digits of 8x8 pixels, float32 (1797, 1, 8, 8): their 17 grey levels lie evenly in [-1, 1].
 
     They come with scikit-learn (the test part of the UCI set "Optical Recognition of Handwritten Digits").
 
+    Args:
+        part: "all" of them, or one of two parts that share no image: "test" is every fourth, 449 in all, and "train" the
+            other 1348.
+
     Raises:
+        ValueError: there is no such part.
         ModuleNotFoundError: scikit-learn is not installed.
     """
-    return torch.from_numpy(_load_digits().images).float()[:, None] / 8 - 1
+    return _part(torch.from_numpy(_load_digits().images).float()[:, None] / 8 - 1, part)
 
 
-def digit_labels() -> Tensor:
-    """Which digit each image of `digits` shows: int64 (1797,), values 0..9."""
-    return torch.from_numpy(_load_digits().target).long()
+def digit_labels(part: Part = "all") -> Tensor:
+    """Which digit each image of `digits` shows: int64 (1797,), values 0..9. Args and errors as for `digits`."""
+    return _part(torch.from_numpy(_load_digits().target).long(), part)
+
+
+def _part(rows: Tensor, part: Part) -> Tensor:
+    if part not in ("all", "train", "test"):
+        raise ValueError(f"part = {part!r} is not one of 'all', 'train', 'test'")
+    test = torch.arange(len(rows)) % 4 == 3
+    return rows if part == "all" else rows[test if part == "test" else ~test]
 
 
 def _load_digits() -> Any:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.special import log_ndtr
 
 from tinyddpm._checks import check_batch, check_count, check_like, check_number, check_tensor, check_type, values_can_be_read
+from tinyddpm._model import Model, ask
+from tinyddpm._progress import bar
 from tinyddpm.forward import q_marginal, q_sample
 from tinyddpm.gaussian import Gaussian, standard_normal
 from tinyddpm.posterior import Variance, p_step, q_posterior
 from tinyddpm.schedule import Schedule
 
 Nats = TypeVar("Nats", Tensor, float)
-Model: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # the predicted noise, from x_t (batch, ...) and t (batch,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,13 +93,10 @@ def vlb_terms(
     end = q_marginal(schedule, data, schedule.T)
     L_T = _per_example(end.kl(Gaussian(torch.zeros_like(data), 1.0)))
     L_t = L_T.new_empty(len(x0), schedule.T - 1)
-    for t in _bar(range(1, schedule.T + 1), progress):
+    for t in bar(range(1, schedule.T + 1), progress, "bound"):
         noise = (standard_normal(x0, generator) if eps is None else eps).to(wide)
         xt = q_sample(schedule, data, t, noise)
-        seen = xt.to(x0.dtype)
-        predicted = model(seen, torch.full((len(x0),), t, device=x0.device))
-        check_like("model(x_t, t)", predicted, "x_t", seen)
-        step = p_step(schedule, xt, t, predicted.to(wide), variance)
+        step = p_step(schedule, xt, t, ask(model, xt.to(x0.dtype), t).to(wide), variance)
         if t > 1:
             L_t[:, t - 2] = _per_example(q_posterior(schedule, data, xt, t).kl(step))
         else:
@@ -183,14 +180,3 @@ def _check_levels(name: str, x: Tensor, levels: int) -> int:
 def _per_example(x: Tensor) -> Tensor:
     """(batch, ...) summed to (batch,)."""
     return x[..., None].flatten(1).sum(dim=1)
-
-
-def _bar(steps: Iterable[int], progress: bool) -> Iterable[int]:
-    if not progress:
-        return steps
-    try:
-        from tqdm.auto import tqdm
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("progress=True needs tqdm: pip install 'tinyddpm[book]'", name="tqdm") from error
-    bar: Any = tqdm(steps, desc="bound")
-    return bar  # type: ignore[no-any-return]

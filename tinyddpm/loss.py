@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tinyddpm._checks import Time, check_batch, check_like, check_time, check_type
-from tinyddpm.elbo import Model
+from tinyddpm._checks import Time, check_batch, check_time, check_type
+from tinyddpm._model import Model, ask
 from tinyddpm.forward import q_sample
 from tinyddpm.gaussian import standard_normal
 from tinyddpm.posterior import Variance, reverse_variance
@@ -44,16 +44,21 @@ def simple_loss(
     """
     check_type("schedule", schedule, Schedule)
     check_batch("x0", x0)
-    drawn_on = generator.device if generator is not None else x0.device
+    xt, t, eps = noised(schedule, x0, t, eps, generator)
+    return (eps - ask(model, xt, t)).square().mean()
+
+
+def noised(
+    schedule: Schedule, x0: Tensor, t: Time | None = None, eps: Tensor | None = None, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A training example: x_t, the steps t (batch,) and the noise eps in it. What is not given is drawn, as for `simple_loss`."""
     if t is None:
-        t = torch.randint(1, schedule.T + 1, x0.shape[:1], generator=generator, device=drawn_on).to(x0.device)
-    t = torch.as_tensor(check_time(t, schedule.T, "x0", x0), device=x0.device).expand(len(x0))
-    if eps is None:
-        eps = standard_normal(x0, generator)
-    xt = q_sample(schedule, x0, t, eps)
-    predicted = model(xt, t)
-    check_like("model(x_t, t)", predicted, "x_t", xt)
-    return (eps - predicted).square().mean()
+        device = generator.device if generator is not None else x0.device
+        t = torch.randint(1, schedule.T + 1, x0.shape[:1], generator=generator, device=device).to(x0.device)
+    else:
+        t = torch.as_tensor(check_time(t, schedule.T, "x0", x0), device=x0.device).expand(len(x0))
+    eps = standard_normal(x0, generator) if eps is None else eps
+    return q_sample(schedule, x0, t, eps), t, eps
 
 
 def vlb_weight(schedule: Schedule, t: Time, variance: Variance = "beta") -> Tensor:
@@ -78,5 +83,5 @@ def vlb_weight(schedule: Schedule, t: Time, variance: Variance = "beta") -> Tens
     """
     check_type("schedule", schedule, Schedule)
     x = t if isinstance(t, Tensor) else schedule.beta
-    beta, alpha, noise = (schedule.at(name, t, x, "t") for name in ("beta", "alpha", "one_minus_alpha_bar"))
+    beta, alpha, noise = schedule.rows(("beta", "alpha", "one_minus_alpha_bar"), t, x, "t")
     return beta / reverse_variance(schedule, t, x, variance, "t") * beta / (2 * alpha * noise)

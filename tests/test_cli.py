@@ -1,0 +1,635 @@
+"""The command: what it writes is what the functions return, what it trains goes on, and each error is one line."""
+
+import contextlib
+import hashlib
+import json
+import os
+import pickle
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tinyddpm as td
+from tinyddpm import cli
+from tinyddpm.cli import main
+
+ROOT = Path(td.__file__).parents[1]
+OPTIONS = {
+    "sample": "--out --n --shape --steps --eta --seed",
+    "train": "--out --steps --resume --batch-size --lr --ema --seed --T --schedule --predict --width --save-every",
+    "bound": "--data --levels --n --seed",
+}
+TINY = "--steps 2 --batch-size 4 --width 8 --T"
+
+
+class Evil:
+    """A pickle that leaves a trace where it is loaded."""
+
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+def files():
+    """Data of each kind, good and bad."""
+    random = np.random.default_rng(0)
+    np.save("points.npy", random.standard_normal((40, 2)))
+    np.save("solid.npy", random.standard_normal((40, 3)).astype(np.float32))
+    np.save("grey.npy", random.integers(0, 256, (12, 8, 8), dtype=np.uint8))
+    np.save("colour.npy", random.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8))
+    np.save("odd.npy", np.zeros((3, 9, 9), np.uint8))
+    np.save("row.npy", np.zeros((3, 8), np.uint8))
+    np.save("bright.npy", random.integers(0, 256, (9, 1, 8, 8)))
+    np.save("nan.npy", np.array([[0, 1], [np.nan, 0]]))
+    np.save("inf.npy", np.array([[0, 1], [1e300, 0]]))
+    np.save("none.npy", np.zeros((0, 2)))
+    np.save("number.npy", np.array(1.0))
+    np.save("line.npy", np.zeros(5))
+    np.save("cube.npy", np.zeros((5, 4, 4)))
+    np.save("complex.npy", np.zeros((5, 2), complex))
+    np.save("words.npy", np.array(["a", "b"]))
+    np.save("objects.npy", np.array([Evil(), Evil()], dtype=object))
+    np.savez("archive.npz", np.zeros((5, 2)))
+    os.rename("archive.npz", "archive.npy")
+    Path("pickle.npy").write_bytes(pickle.dumps(Evil()))
+    Path("zip.npy").write_bytes(b"PK\3\4 and no more")
+    Path("empty.npy").touch()
+    Path("cut.npy").write_bytes(Path("points.npy").read_bytes()[:200])
+    Path("folder.npy").mkdir()
+    Path("weights.pt").write_bytes(pickle.dumps(Evil()))
+
+
+def checkpoints():
+    """Models after two steps, one without training, and damaged ones."""
+    for name, T in {"points": 25, "solid": 3, "grey": 4, "colour": 3}.items():
+        assert main(f"train {name}.npy --out {name} {TINY} {T}".split()) == 0
+    with torch.random.fork_rng():
+        td.DDPM(td.MLP(2, 8, 1), td.Schedule.linear(4)).save("saved")
+        td.DDPM(torch.nn.Linear(2, 2), td.Schedule.linear(4)).save("foreign")
+    for name in ("truncated", "pickled", "no-json", "no-weights"):
+        shutil.copytree("points", name)
+    for name, damage in {"truncated": lambda data: data[:-9], "pickled": lambda _: pickle.dumps(Evil())}.items():
+        (weights,) = Path(name).glob("*.safetensors")
+        weights.write_bytes(damage(weights.read_bytes()))
+    index = json.loads(Path("pickled/ddpm.json").read_text())
+    index["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    Path("pickled/ddpm.json").write_text(json.dumps(index))
+    Path("no-json/ddpm.json").write_text("{")
+    next(Path("no-weights").glob("*.safetensors")).unlink()
+    Path("plain").mkdir()
+
+
+@contextlib.contextmanager
+def inside(path):
+    before = os.getcwd()
+    os.chdir(path)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli")
+    with inside(path):
+        files()
+        checkpoints()
+    return path
+
+
+@pytest.fixture
+def run(folder, tmp_path, monkeypatch, capsys):
+    """Runs a command where the files are copied to: exit code, stdout, stderr."""
+    monkeypatch.chdir(shutil.copytree(folder, tmp_path / "here"))
+
+    def running(command):
+        capsys.readouterr()
+        try:
+            code = main(shlex.split(command))
+        except SystemExit as end:
+            code = end.code
+        return (code, *capsys.readouterr())
+
+    return running
+
+
+@pytest.fixture
+def good(run):
+    """The same, where nothing may fail: stdout."""
+
+    def running(command):
+        code, out, err = run(command)
+        assert (code, err) == (0, "")
+        return out
+
+    return running
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def weights(path):
+    return torch.cat([p.detach().flatten() for p in td.load(path).parameters()])
+
+
+def pixels(path):
+    Image.open(path).verify()
+    return np.asarray(Image.open(path))
+
+
+# --- sample ---
+
+
+@pytest.mark.parametrize(("model", "shape"), [("points", (2,)), ("solid", (3,)), ("grey", (1, 8, 8)), ("colour", (3, 8, 8))])
+def test_numbers_are_those_of_ddpm_sample(good, model, shape):
+    assert good(f"sample {model} --out x.npy --n 7 --seed 3") == "7 samples are in x.npy\n"
+    x = np.load("x.npy")
+    assert x.dtype == np.float32 and (x == td.load(model).sample((7, *shape), generator=seeded(3)).numpy()).all()
+
+
+@pytest.mark.parametrize("eta", [None, 0.7])
+def test_few_steps_are_those_of_ddim(good, eta):
+    good(f"sample points --out x.npy --n 7 --steps 5 {f'--eta {eta}' if eta else ''}")
+    assert (np.load("x.npy") == td.load("points").sample_ddim((7, 2), 5, eta or 0, generator=seeded(0)).numpy()).all()
+
+
+def test_as_many_samples_as_the_help_says(good):
+    good("sample points --out points.npy")
+    good("sample grey --out grey.npy")
+    assert len(np.load("points.npy")) == 5000 and len(np.load("grey.npy")) == 64
+
+
+@pytest.mark.parametrize("out", ["x.npy", "x.png"])
+def test_the_seed_decides_the_file(good, out):
+    good(f"sample grey --out {out} --n 3 --seed 1")
+    first = Path(out).read_bytes()
+    good(f"sample grey --out {out} --n 3 --seed 2")
+    second = Path(out).read_bytes()
+    good(f"sample grey --out {out} --n 3 --seed 1")
+    assert Path(out).read_bytes() == first != second
+
+
+@pytest.mark.parametrize(("model", "channels"), [("grey", 1), ("colour", 3)])
+def test_the_grid_shows_the_samples(good, model, channels):
+    """Five pictures in three columns, each pixel as 8x8 pixels, white between them and in the place that is left."""
+    good(f"sample {model} --out grid.png --n 5 --seed 3")
+    grid = pixels("grid.png").reshape(2 * 68, 3 * 68, channels)
+    x = td.load(model).sample((5, channels, 8, 8), generator=seeded(3)).numpy().transpose(0, 2, 3, 1)
+    expected = np.full_like(grid, 255)
+    for i, picture in enumerate(np.rint((x.clip(-1, 1) + 1) * 127.5)):
+        top, left = 68 * (i // 3), 68 * (i % 3)
+        expected[top : top + 64, left : left + 64] = np.kron(picture, np.ones((8, 8, 1)))
+    assert (grid == expected).all() and len(np.unique(grid)) > 20
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((1, 3, 64, 64), (68, 68, 3)), ((4, 1, 16, 8), (2 * 68, 2 * 36)), ((1, 1, 200, 100), (204, 104))]
+)
+def test_the_grid_of_pictures_of_another_size(good, monkeypatch, shape, size):
+    monkeypatch.setattr(td.DDPM, "sample", lambda *_, **__: torch.zeros(shape))
+    good("sample colour --out grid.png")
+    assert pixels("grid.png").shape == size
+
+
+def test_black_grey_and_white(good, monkeypatch):
+    values = torch.tensor([-9.0, -1.0, 0.0, 1.0, 9.0])
+    monkeypatch.setattr(td.DDPM, "sample", lambda *_, **__: values.reshape(1, 1, 1, 5))
+    good("sample grey --out grid.png")
+    assert pixels("grid.png")[0, 32:320:64].tolist() == [0, 0, 128, 255, 255]
+
+
+def test_points_are_dark_where_they_are(good, monkeypatch):
+    """x goes right and y goes up, from -3 to 3."""
+    cloud = torch.tensor([1.5, -0.75]) + 0.1 * torch.randn(5000, 2, generator=seeded(0))
+    monkeypatch.setattr(td.DDPM, "sample", lambda *_, **__: cloud)
+    good("sample points --out points.png")
+    dark = 255.0 - pixels("points.png")
+    row, column = (np.average(np.arange(256), weights=dark.sum(axis=axis)) for axis in (1, 0))
+    assert dark.shape == (256, 256) and dark.max() == 255
+    assert (column + 0.5) * 6 / 256 - 3 == pytest.approx(1.5, abs=0.02)
+    assert 3 - (row + 0.5) * 6 / 256 == pytest.approx(-0.75, abs=0.02)
+
+
+def test_the_shape_can_be_given_where_the_checkpoint_lacks_it(good):
+    good("sample saved --out x.npy --n 7 --shape 2")
+    assert (np.load("x.npy") == td.load("saved").sample((7, 2), generator=seeded(0)).numpy()).all()
+
+
+@pytest.mark.parametrize(("name", "model", "shape"), [("digits", "grey", (64, 1, 8, 8)), ("two_moons", "points", (5000, 2))])
+def test_the_name_of_a_pretrained_model_is_enough(good, monkeypatch, name, model, shape):
+    monkeypatch.setattr(cli, "load_pretrained", lambda given: {name: td.load(model)}[given])
+    good(f"sample {name} --out x.npy")
+    assert (np.load("x.npy") == td.load(model).sample(shape, generator=seeded(0)).numpy()).all()
+
+
+# --- train ---
+
+
+@pytest.fixture
+def fitted(good, monkeypatch):
+    """Runs `train` up to the call of `fit`: the DDPM, the data and the other arguments."""
+
+    def fitting(command):
+        calls = []
+        monkeypatch.setattr(cli, "fit", lambda ddpm, x0, steps, **more: calls.append((ddpm, x0, steps, more)) or torch.ones(steps))
+        good(f"train {command} --out new")
+        return calls[0]
+
+    return fitting
+
+
+def test_bytes_become_the_range_from_minus_1_to_1(fitted):
+    grey, colour = np.load("grey.npy").astype(np.float64), np.load("colour.npy").astype(np.float64)
+    for name, bytes_ in {"grey": grey[:, None], "colour": colour.transpose(0, 3, 1, 2)}.items():
+        x0 = fitted(f"{name}.npy")[1]
+        assert x0.dtype == torch.float32 and x0.aminmax() == (-1, 1)
+        np.testing.assert_allclose(x0, bytes_ / 255 * 2 - 1, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", "<f2", "<i8", "<u2"])
+def test_numbers_stay_as_they_are(fitted, dtype):
+    numbers = np.array([[1, 2], [300, 4]], dtype)
+    np.save("numbers.npy", numbers)
+    assert fitted("numbers.npy")[1].tolist() == numbers.tolist()
+
+
+@pytest.mark.parametrize("name", ["eight_gaussians", "two_moons", "swiss_roll", "checkerboard"])
+def test_points_by_their_name(fitted, name):
+    _, x0, _, _ = fitted(f"{name} --seed 3")
+    assert torch.equal(x0, getattr(td.data, name)(50000, seeded(3)))
+
+
+def test_digits_are_those_to_train_with(fitted):
+    assert torch.equal(fitted("digits")[1], td.data.digits("train"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "network", "arguments"),
+    [
+        ((5, 2), td.MLP, {"dim": 2, "width": 96, "depth": 3}),
+        ((5, 7), td.MLP, {"dim": 7, "width": 96, "depth": 3}),
+        ((5, 1, 8, 8), td.UNet, {"channels": 1, "width": 32, "levels": 2}),
+        ((5, 3, 16, 16), td.UNet, {"channels": 3, "width": 32, "levels": 2}),
+        ((5, 1, 28, 28), td.UNet, {"channels": 1, "width": 32, "levels": 3}),
+        ((5, 3, 64, 64), td.UNet, {"channels": 3, "width": 32, "levels": 4}),
+    ],
+)
+def test_the_network_suits_the_data(fitted, shape, network, arguments):
+    np.save("x.npy", np.zeros(shape))
+    ddpm, _, _, _ = fitted("x.npy")
+    assert type(ddpm.model) is network and ddpm.model.arguments == arguments
+    assert ddpm.clip == ((-1, 1) if network is td.UNet else None)  # pictures lie in a range, points do not
+
+
+def test_defaults_are_those_in_the_help(fitted):
+    ddpm, _, steps, more = fitted("points.npy")
+    assert (ddpm.schedule.T, ddpm.predict, steps) == (200, "eps", 3000)
+    assert torch.equal(ddpm.schedule.beta, td.Schedule.cosine(200).beta)
+    settings = {"batch_size": 256, "lr": 0.002, "ema": 0.999, "seed": 0, "save_every": 1000}
+    assert {key: more[key] for key in settings} == settings
+
+
+def test_options_reach_the_training(fitted):
+    options = "--steps 7 --batch-size 5 --lr 0.1 --ema 0.5 --seed 9 --T 20 --schedule linear --predict v --width 16 --save-every 3"
+    ddpm, _, steps, more = fitted(f"points.npy {options}")
+    assert (ddpm.predict, ddpm.model.arguments["width"], steps) == ("v", 16, 7)
+    assert torch.equal(ddpm.schedule.beta, td.Schedule.linear(20, 0.005, 0.999).beta)
+    settings = {"batch_size": 5, "lr": 0.1, "ema": 0.5, "seed": 9, "save_every": 3}
+    assert {key: more[key] for key in settings} == settings
+
+
+def test_training_is_fit(good):
+    assert good(f"train points.npy --out new {TINY} 25 --seed 3").startswith("trained for 2 steps, loss ")
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        ddpm = td.DDPM(td.MLP(2, 8), td.Schedule.cosine(25))
+    losses = td.fit(ddpm, torch.from_numpy(np.load("points.npy")).float(), 2, batch_size=4, seed=3, progress=False)
+    assert torch.equal(weights("new"), torch.cat([p.detach().flatten() for p in ddpm.parameters()]))
+    assert f"loss {losses.mean():.4f}" in good(f"train points.npy --out again {TINY} 25 --seed 3")
+
+
+@pytest.mark.parametrize("data", ["two_moons", "points.npy"])
+def test_a_stopped_run_goes_on_to_the_same_weights_with_its_settings(good, run, monkeypatch, data):
+    settings = "--batch-size 4 --width 8 --T 5 --predict x0 --seed 3 --lr 0.1 --ema 0.5 --save-every 2 --steps 6"
+    good(f"train {data} --out whole {settings}")
+    forward, calls = td.DDPM.forward, []
+
+    def stopping(*args):
+        calls.append(0)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return forward(*args)
+
+    monkeypatch.setattr(td.DDPM, "forward", stopping)
+    assert run(f"train {data} --out parts {settings}")[0] == 130
+    assert not torch.equal(weights("parts"), weights("whole"))
+    good(f"train {data} --out parts --resume --steps 6")
+    assert torch.equal(weights("parts"), weights("whole")) and len(calls) == 4 + 4  # steps 3 to 6
+
+
+# --- bound ---
+
+
+def table(text):
+    title, *rows = text.splitlines()
+    return title, {row[:24].strip(): float(row[24:]) for row in rows}
+
+
+def test_bound_is_that_of_vlb(good):
+    """Ten rows of L_t for the steps 2 to 25: each is the sum of its columns."""
+    title, rows = table(good("bound points --data points.npy --n 30 --seed 3"))
+    x0 = torch.from_numpy(np.load("points.npy")).float()[:30]
+    terms = td.load("points").vlb(x0, generator=seeded(3))
+    bits = {name: td.bits_per_dim(getattr(terms, name), 2) for name in ("L_0", "L_t", "L_T", "total")}
+    assert "2 numbers" in title and "30 examples of points.npy" in title
+    assert rows.pop("total") == pytest.approx(bits["total"].mean().item(), abs=1e-5)
+    assert rows.pop("standard error") == pytest.approx(bits["total"].std().item() / 30**0.5, abs=1e-5)
+    assert rows.pop("L_0    t = 1") == pytest.approx(bits["L_0"].mean().item(), abs=1e-5)
+    assert rows.pop("L_T    t = 25") == pytest.approx(bits["L_T"].mean().item(), abs=1e-5)
+    steps = []
+    for label, value in rows.items():
+        first, last = map(int, re.fullmatch(r"L_t    t = (\d+)\.\.(\d+)", label).groups())
+        assert value == pytest.approx(bits["L_t"][:, first - 2 : last - 1].sum(dim=1).mean().item(), abs=1e-5)
+        steps += range(first, last + 1)
+    assert steps == list(range(2, 26)) and len(rows) == 10
+
+
+@pytest.mark.parametrize("options", ["points --data points.npy", "grey --data grey.npy", "grey --data grey.npy --levels 256"])
+def test_the_rows_sum_to_the_total(good, options):
+    _, rows = table(good(f"bound {options}"))
+    total, _ = rows.pop("total"), rows.pop("standard error")
+    assert sum(rows.values()) == pytest.approx(total, abs=1e-4)
+
+
+def test_bound_of_one_step(good):
+    good("train points.npy --out short --steps 2 --width 8 --T 1")
+    _, rows = table(good("bound short --data points.npy"))
+    assert list(rows) == ["L_0    t = 1", "L_T    t = 1", "total", "standard error"]
+
+
+def test_one_example_has_no_standard_error(good):
+    title, rows = table(good("bound points --data points.npy --n 1"))
+    assert "1 examples" in title and "standard error" not in rows and np.isfinite(list(rows.values())).all()
+
+
+def test_levels_make_the_bound_that_of_a_probability(good):
+    _, rows = table(good("bound grey --data grey.npy --levels 256"))
+    x0 = torch.from_numpy(np.load("grey.npy"))[:, None] / 127.5 - 1
+    terms = td.load("grey").vlb(x0, 256, seeded(0))
+    assert rows["L_0    t = 1"] == pytest.approx(td.bits_per_dim(terms.L_0.mean(), 64).item(), abs=1e-4)
+    assert rows["L_0    t = 1"] > 0 and rows != table(good("bound grey --data grey.npy"))[1]
+
+
+def test_the_seed_decides_the_bound(good):
+    first, second, again = (good(f"bound points --data points.npy --seed {seed}") for seed in (1, 2, 1))
+    assert first == again != second
+
+
+def test_bound_of_the_digits_is_that_of_unseen_ones_with_their_17_levels(good, monkeypatch):
+    monkeypatch.setattr(cli, "load_pretrained", lambda _: td.load("grey"))
+    title, rows = table(good("bound digits --n 20"))
+    terms = td.load("grey").vlb(td.data.digits("test")[:20], 17, seeded(0))
+    assert "20 examples of digits" in title
+    assert rows["total"] == pytest.approx(td.bits_per_dim(terms.total.mean(), 64).item(), abs=1e-4)
+
+
+def test_bound_of_points_is_not_that_of_the_ones_to_train_with(good, monkeypatch):
+    seen = []
+    terms = td.VLB(torch.zeros(1000), torch.zeros(1000, 24), torch.zeros(1000))
+    monkeypatch.setattr(cli, "load_pretrained", lambda _: td.load("points"))
+    monkeypatch.setattr(td.DDPM, "vlb", lambda _, x0, *__, **___: seen.append(x0) or terms)
+    good("bound two_moons")
+    assert seen[0].shape == (1000, 2) and torch.isin(seen[0], td.data.two_moons(50000, seeded(0))).float().mean() < 0.5
+
+
+# --- help ---
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_help_names_each_option_and_an_example(run, command):
+    code, out, err = run(f"{command} --help")
+    assert (code, err) == (0, "") and f"  tinyddpm {command} " in out
+    assert set(re.findall(r"^  (--[\w-]+)", out, re.M)) == set(OPTIONS[command].split())
+
+
+def test_help_names_each_command(run):
+    code, out, err = run("--help")
+    assert (code, err) == (0, "") and all(re.search(rf"^    {command}  ", out, re.M) for command in OPTIONS)
+
+
+def test_the_examples_in_the_help_are_commands(run, monkeypatch):
+    calls = []
+    for command in OPTIONS:
+        monkeypatch.setattr(cli, f"_{command}", lambda _, command=command: calls.append(command))
+    examples = [re.split(r"\s{2,}", line.strip())[0] for line in run("--help")[1].split("examples:\n")[1].splitlines()]
+    for example in examples:
+        assert run(example.removeprefix("tinyddpm ")) == (0, "", "")
+    assert calls == [example.split()[1] for example in examples] and set(calls) == set(OPTIONS)
+
+
+# --- errors ---
+
+ERRORS = [
+    ("", "required: COMMAND"),
+    ("paint", "invalid choice: 'paint'"),
+    ("sample", "required: model, --out"),
+    ("sample points", "required: --out"),
+    ("sample points --out x.png --colour", "unrecognized arguments: --colour"),
+    ("sample points --out x.png 'two\nlines'", "unrecognized arguments: two lines"),
+    ("sample nobody --out x.png", "MODEL nobody is not a pretrained model (digits, "),
+    ("sample plain --out x.png", "there is no checkpoint in plain"),
+    ("sample weights.pt --out x.png", "weights.pt is a file, expected the folder of a checkpoint"),
+    ("sample truncated --out x.png", "is damaged"),
+    ("sample pickled --out x.png", "is not a safetensors file"),
+    ("sample no-json --out x.png", "no-json/ddpm.json is damaged"),
+    ("sample no-weights --out x.png", "no-weights lacks weights-"),
+    ("sample foreign --out x.png --shape 2", "foreign holds the weights of a Linear"),
+    ("sample saved --out x.png", "give --shape"),
+    ("sample saved --out x.npy --shape 3", "expected (batch, 2)"),
+    ("sample points --out x.png --shape 1 8 8", "expected (batch, 2)"),
+    ("sample points --out x.png --shape 0", "argument --shape: 0 is not a whole number of 1 or more"),
+    ("sample solid --out x.png", "samples of shape (3,) make no picture: use --out samples.npy"),
+    ("sample points --out x.jpg", "--out x.jpg ends in '.jpg', expected .png or .npy"),
+    ("sample points --out x", "--out x ends in '', expected .png or .npy"),
+    ("sample points --out ''", "expected .png or .npy"),
+    ("sample points --out nowhere/x.png", "--out nowhere/x.png cannot be written"),
+    ("sample points --out points.npy/x.png", "--out points.npy/x.png cannot be written"),
+    ("sample points --out folder.npy", "--out folder.npy cannot be written"),
+    ("sample points --out x.png --n 0", "argument --n: 0 is not a whole number of 1 or more"),
+    ("sample points --out x.png --n=-1", "argument --n: -1 is not"),
+    ("sample points --out x.png --n many", "argument --n: many is not"),
+    ("sample points --out x.png --n 99999999999999", "allocate"),
+    ("sample points --out x.png --steps 0", "argument --steps: 0 is not"),
+    ("sample points --out x.png --steps 26", "steps = 26 is above T = 25"),
+    ("sample points --out x.png --steps 5 --eta 2", "eta = 2.0 is outside 0..1"),
+    ("sample points --out x.png --steps 5 --eta nan", "eta = nan is outside"),
+    ("sample points --out x.png --eta 0.5", "give --steps too"),
+    ("sample points --out x.png --seed 1.5", "argument --seed: invalid int value: '1.5'"),
+    ("sample points --out x.png --seed 99999999999999999999", "Overflow"),
+    ("train", "required: DATA, --out"),
+    ("train points.npy", "required: --out"),
+    ("train faces --out new", "DATA faces is not one of digits, "),
+    ("train missing.npy --out new", "No such file or directory: 'missing.npy'"),
+    ("train folder.npy --out new", "folder.npy"),
+    ("train objects.npy --out new", "objects.npy is no whole file .npy of numbers"),
+    ("train pickle.npy --out new", "pickle.npy is no whole file .npy of numbers"),
+    ("train archive.npy --out new", "archive.npy is no whole file .npy of numbers"),
+    ("train zip.npy --out new", "zip.npy is no whole file .npy of numbers"),
+    ("train empty.npy --out new", "empty.npy is no whole file .npy of numbers"),
+    ("train cut.npy --out new", "cut.npy is no whole file .npy of numbers"),
+    ("train none.npy --out new", "none.npy has shape (0, 2)"),
+    ("train number.npy --out new", "number.npy has shape ()"),
+    ("train complex.npy --out new", "dtype complex128, expected numbers"),
+    ("train words.npy --out new", "expected numbers"),
+    ("train nan.npy --out new", "nan.npy has a number that is NaN or infinite"),
+    ("train inf.npy --out new", "inf.npy has a number that is NaN or infinite"),
+    ("train line.npy --out new", "DATA has shape (5,), expected points (n, d) or pictures"),
+    ("train cube.npy --out new", "DATA has shape (5, 4, 4), expected points (n, d) or pictures"),
+    ("train row.npy --out new", "row.npy has bytes of shape (3, 8), expected (n, height, width)"),
+    ("train odd.npy --out new", "with sides divisible by 2"),
+    ("train bright.npy --out new", "DATA has values up to 255, expected pictures as numbers in [-1, 1]"),
+    ("train grey.npy --out new --width 3", "width = 3 is not a multiple of 8"),
+    ("train points.npy --out new --width 0", "argument --width: 0 is not"),
+    ("train points.npy --out new --steps 0", "argument --steps: 0 is not"),
+    ("train points.npy --out new --T 0", "argument --T: 0 is not"),
+    ("train points.npy --out new --batch-size 0", "argument --batch-size: 0 is not"),
+    ("train points.npy --out new --save-every 0", "argument --save-every: 0 is not"),
+    ("train points.npy --out new --lr -1", "lr = -1.0 is outside (0, inf)"),
+    ("train points.npy --out new --lr nan", "lr = nan is outside (0, inf)"),
+    ("train points.npy --out new --ema 1", "ema = 1.0 is outside [0, 1)"),
+    ("train points.npy --out new --seed -1", "seed = -1 is below 0"),
+    ("train points.npy --out new --schedule square", "invalid choice: 'square'"),
+    ("train points.npy --out new --predict noise", "invalid choice: 'noise'"),
+    ("train points.npy --out points", "points has a checkpoint already: resume it, remove it, or name another folder"),
+    ("train points.npy --out weights.pt", "the checkpoint could not be written"),
+    ("train points.npy --out weights.pt/new", "the checkpoint could not be written"),
+    ("train points.npy --out new --resume", "there is no checkpoint in new"),
+    ("train points.npy --out plain --resume", "there is no checkpoint in plain"),
+    ("train points.npy --out saved --resume", "holds a network, but no training to resume"),
+    ("train points.npy --out truncated --resume", "is damaged"),
+    ("train points.npy --out points --resume --steps 1", "is after step 2, expected at most steps = 1"),
+    ("train solid.npy --out points --resume", "data = [40, 2] in the checkpoint in points, expected [40, 3]"),
+    ("bound", "required: model"),
+    ("bound nobody", "MODEL nobody is not a pretrained model"),
+    ("bound points", "points is a folder, so that its data are not known: give --data"),
+    ("bound truncated --data points.npy", "is damaged"),
+    ("bound points --data missing.npy", "No such file or directory: 'missing.npy'"),
+    ("bound points --data nan.npy", "NaN or infinite"),
+    ("bound points --data none.npy", "none.npy has shape (0, 2)"),
+    ("bound points --data number.npy", "number.npy has shape ()"),
+    ("bound points --data grey.npy", "expected (batch, 2)"),
+    ("bound points --data points.npy --levels 17", "which is none of 17 equally spaced levels"),
+    ("bound grey --data grey.npy --levels 17", "which is none of 17 equally spaced levels"),
+    ("bound grey --data grey.npy --levels 1", "levels = 1 is below 2"),
+    ("bound grey --data grey.npy --levels 0", "argument --levels: 0 is not"),
+    ("bound points --data points.npy --n 0", "argument --n: 0 is not"),
+    ("bound points --data points.npy --n=-3", "argument --n: -3 is not"),
+]
+
+
+def assert_one_line(result, message):
+    code, out, err = result
+    assert (code, out) == (2, "") and re.fullmatch(r"tinyddpm( sample| train| bound)?: error: .+\n", err)
+    assert message in err
+
+
+@pytest.mark.parametrize(("command", "message"), ERRORS, ids=[command or "nothing" for command, _ in ERRORS])
+def test_an_error_is_one_line_and_changes_nothing(run, command, message):
+    def here():
+        return {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+
+    before = here()
+    assert_one_line(run(command), message)
+    assert here() == before and not Path("executed").exists() and not Path("new").exists()
+
+
+def test_the_pickles_of_these_tests_would_be_seen(run):
+    with contextlib.suppress(Exception):
+        np.load("objects.npy", allow_pickle=True)
+    assert Path("executed").is_dir()
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), OSError(28, "No space left on device")], ids=["forbidden", "full"]
+)
+def test_a_folder_that_cannot_be_written_is_one_line(run, monkeypatch, error):
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(td.checkpoint, "_replace", refuse)
+    assert_one_line(run(f"train points.npy --out new {TINY} 4"), error.strerror)
+
+
+def test_a_place_that_cannot_be_written_is_found_before_the_work(run, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(td.DDPM, "sample", lambda *_, **__: pytest.fail("it has sampled"))
+    assert_one_line(run("sample points --out x.npy"), "--out x.npy cannot be written")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+@pytest.mark.parametrize("out", ["x.npy", "x.png"])
+def test_a_full_disk_is_one_line(run, out):
+    Path(out).symlink_to("/dev/full")
+    assert_one_line(run(f"sample points --out {out}"), "")
+
+
+def test_too_little_memory_is_one_line(run, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError("Unable to allocate 9. PiB")
+
+    monkeypatch.setattr(td.DDPM, "sample", fail)
+    assert_one_line(run("sample points --out x.npy"), "Unable to allocate 9. PiB")
+
+
+def test_a_loss_that_is_infinite_is_one_line(run):
+    assert_one_line(run("train points.npy --out new --lr 1e30 --steps 40 --width 8"), "try an lr below 1e+30")
+
+
+def test_without_scikit_learn_the_digits_say_so(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    assert_one_line(run("train digits --out new"), "pip install 'tinyddpm[book]'")
+
+
+@pytest.mark.parametrize("tqdm", [True, False], ids=["with-tqdm", "without"])
+def test_a_terminal_shows_bars_where_it_can(run, monkeypatch, tqdm):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    if not tqdm:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+        monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    code, _, err = run("sample points --out x.npy")
+    assert code == 0 and ("sampling: 100%" in err) is tqdm
+
+
+@pytest.mark.parametrize("command", ["sample points --out x.npy", "bound points --data points.npy"])
+def test_ctrl_c_is_130_without_a_traceback(run, monkeypatch, command):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(td.DDPM, "eps", stop)
+    assert run(command) == (130, "", "tinyddpm: stopped\n") and not Path("x.npy").exists()
+
+
+def shell(command):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, "-m", "tinyddpm", *command.split()], env=environment, capture_output=True, text=True)
+
+
+def test_as_a_process_it_does_the_same(good):
+    done = shell("sample points --out process.npy --n 7")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "7 samples are in process.npy\n", "")
+    good("sample points --out x.npy --n 7")
+    assert Path("process.npy").read_bytes() == Path("x.npy").read_bytes()
+
+
+def test_as_a_process_it_fails_with_2(run):
+    done = shell("sample nobody --out x.png")
+    assert_one_line((done.returncode, done.stdout, done.stderr), "MODEL nobody is not a pretrained model")

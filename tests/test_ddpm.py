@@ -1,0 +1,390 @@
+"""The one object: three ways to predict that are the same, clipping, and what it hands to the functions of the package."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import tinyddpm as td
+from tinyddpm.exact import GaussianMixture
+
+SCHEDULE = td.Schedule.linear(50, 1e-3, 0.1)
+DATA = GaussianMixture([[-1.0, 0.5], [1.0, 0.0], [0.2, -2.0]], [0.3, 0.05, 0.2])
+PREDICTIONS = ["eps", "x0", "v"]
+WEIGHTS = Path(td.__file__).parent / "weights"
+
+
+def seed(n):
+    return torch.Generator().manual_seed(n)
+
+
+def randn(n, *shape):
+    return torch.randn(shape, generator=seed(n), dtype=torch.float64)
+
+
+class Exact(nn.Module):
+    """The best denoiser, in the words of a prediction."""
+
+    def __init__(self, predict="eps"):
+        super().__init__()
+        self.best = DATA.eps(SCHEDULE)
+        self.convert = {"eps": lambda s, xt, t, eps: eps, "x0": td.x0_from_eps, "v": td.v_from_eps}[predict]
+
+    def forward(self, xt, t):
+        return self.convert(SCHEDULE, xt, t, self.best(xt, t))
+
+
+class Function(nn.Module):
+    """A function of (x_t, t) as a module."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, xt, t):
+        return self.function(xt, t)
+
+
+class Dropout(nn.Module):
+    """A network with two parts that behave differently in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.drop, self.frozen = nn.Linear(2, 2), nn.Dropout(0.5), nn.Dropout(0.5)
+
+    def forward(self, xt, t):
+        return self.frozen(self.drop(self.net(xt)))
+
+
+def small(**changed):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = changed.pop("model", None) or td.MLP(2, 8, 1)
+    return td.DDPM(network, **{"schedule": SCHEDULE, **changed})
+
+
+def close(a, b, tol=1e-10):
+    torch.testing.assert_close(a, b, rtol=tol, atol=tol)
+
+
+def test_the_loss_for_eps_is_the_simple_loss():
+    ddpm, x0 = small(), torch.randn(6, 2, generator=seed(1))
+    assert torch.equal(ddpm(x0, generator=seed(2)), td.simple_loss(SCHEDULE, ddpm.model, x0, generator=seed(2)))
+    t, eps = torch.tensor([1, 2, 3, 4, 5, 50]), torch.randn(6, 2, generator=seed(3))
+    assert torch.equal(ddpm(x0, t, eps), td.simple_loss(SCHEDULE, ddpm.model, x0, t, eps))
+
+
+@pytest.mark.parametrize("predict", PREDICTIONS)
+def test_the_loss_is_the_squared_error_of_what_is_predicted(predict):
+    ddpm = small(predict=predict).double()
+    x0, eps, t = randn(1, 4, 2), randn(2, 4, 2), torch.tensor([1, 10, 20, 50])
+    bar = torch.cumprod(1 - SCHEDULE.beta, 0)[t][:, None]
+    xt = bar.sqrt() * x0 + (1 - bar).sqrt() * eps
+    target = {"eps": eps, "x0": x0, "v": bar.sqrt() * eps - (1 - bar).sqrt() * x0}[predict]
+    close(ddpm(x0, t, eps), ((target - ddpm.model(xt, t)) ** 2).mean())
+
+
+@pytest.mark.parametrize("predict", PREDICTIONS)
+def test_what_is_not_given_is_drawn_in_the_same_order_for_all(predict):
+    """The steps, then the noise."""
+    ddpm, x0, generator = small(predict=predict), torch.randn(5, 2, generator=seed(1)), seed(4)
+    t = torch.randint(1, 51, (5,), generator=generator)
+    eps = torch.randn(5, 2, generator=generator)
+    close(ddpm(x0, generator=seed(4)), ddpm(x0, t, eps), 1e-6)
+
+
+@pytest.mark.parametrize("predict", PREDICTIONS)
+def test_the_best_denoiser_is_the_same_in_all_words(predict):
+    ddpm, plain = td.DDPM(Exact(predict), SCHEDULE, predict), Exact()
+    xt, t = randn(1, 5, 2), torch.tensor([1, 2, 10, 40, 50])
+    close(ddpm.eps(xt, t), plain(xt, t))
+    close(ddpm.x0(xt, t), td.x0_from_eps(SCHEDULE, xt, t, plain(xt, t)))
+    x_T = randn(2, 4, 2)
+    close(ddpm.sample((4, 2), x_T, seed(3)), td.sample(SCHEDULE, plain, x_T, generator=seed(3)), 1e-9)
+    close(ddpm.sample_ddim((4, 2), 10, 0.5, x_T, seed(3)), td.sample_ddim(SCHEDULE, plain, x_T, 10, 0.5, seed(3)), 1e-9)
+    ours, theirs = ddpm.vlb(randn(5, 3, 2), generator=seed(4)), td.vlb_terms(SCHEDULE, plain, randn(5, 3, 2), generator=seed(4))
+    close(ours.total, theirs.total, 1e-9)
+
+
+@pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
+def test_it_hands_everything_on_to_the_functions(variance):
+    ddpm, x_T, states = small(variance=variance), torch.randn(4, 2, generator=seed(1)), []
+    expected = td.sample(SCHEDULE, ddpm.eps, x_T, variance, seed(2))
+    assert torch.equal(ddpm.sample((4, 2), x_T, seed(2), callback=lambda t, x: states.append(t)), expected)
+    assert states == list(range(50, -1, -1))
+    expected = td.sample_ddim(SCHEDULE, ddpm.eps, x_T, 7, 0.4, seed(2))
+    assert torch.equal(ddpm.sample_ddim((4, 2), 7, 0.4, x_T, seed(2), callback=lambda t, x: states.append(t)), expected)
+    assert states[51:] == [50, 42, 35, 28, 21, 14, 7, 0]
+    x0, eps = torch.tensor([[-1.0, 1.0], [0.0, 1.0]]), torch.randn(2, 2, generator=seed(3))
+    for more in ({"generator": seed(4)}, {"levels": 3, "generator": seed(4)}, {"eps": eps}):
+        ours = ddpm.vlb(x0, **more).total
+        more["generator"] = seed(4)
+        assert torch.equal(ours, td.vlb_terms(SCHEDULE, ddpm.eps, x0, variance, **more).total)
+
+
+def test_progress_is_handed_on(capsys):
+    ddpm = small()
+    for call in (lambda p: ddpm.sample((1, 2), progress=p), lambda p: ddpm.sample_ddim((1, 2), progress=p)):
+        call(False)
+        assert capsys.readouterr().err == ""
+        call(True)
+        assert "sampling" in capsys.readouterr().err
+    ddpm.vlb(torch.zeros(1, 2), progress=True)
+    assert "bound" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shape", [(3, 2), [3, 2], torch.Size([3, 2]), (np.int64(3), 2)])
+def test_the_start_is_drawn_first_in_the_dtype_of_the_network(shape):
+    for dtype in (torch.float32, torch.float64):
+        ddpm, generator = small().to(dtype), seed(5)
+        x_T = torch.randn(3, 2, generator=generator, dtype=dtype)
+        assert torch.equal(ddpm.sample(shape, generator=seed(5)), ddpm.sample(shape, x_T, generator))
+        assert torch.equal(ddpm.sample_ddim(shape, generator=seed(5)), ddpm.sample_ddim(shape, x_T=x_T))
+
+
+def test_a_shape_may_be_one_number():
+    assert td.DDPM(Function(torch.mul), td.Schedule([0.1])).sample(3).shape == (3,)
+
+
+def test_without_parameters_the_start_is_float32():
+    assert td.DDPM(Exact(), SCHEDULE).sample((3, 2)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("predict", PREDICTIONS)
+def test_clip_cuts_the_clean_data_off(predict):
+    """And the noise is the one that belongs to them: the learned step is the posterior of the data that were cut off."""
+    low, high = -0.25, 0.5
+    free, cut = (td.DDPM(Exact(predict), SCHEDULE, predict, clip=clip) for clip in (None, (low, high)))
+    xt, t = 2 * randn(1, 50, 2), torch.arange(1, 51)
+    x0 = cut.x0(xt, t)
+    close(x0, free.x0(xt, t).clamp(low, high))
+    assert ((x0 == low).any() and (x0 == high).any()) and ((x0 > low) & (x0 < high)).any()
+    close(td.p_step(SCHEDULE, xt, t, cut.eps(xt, t)).mean, td.q_posterior(SCHEDULE, x0, xt, t).mean)
+    inside = (x0 > low) & (x0 < high)
+    close(cut.eps(xt, t)[inside], free.eps(xt, t)[inside])
+
+
+def test_samples_stay_in_the_range_of_clip():
+    x = small(clip=(-0.5, 0.25)).double().sample((200, 2), generator=seed(0))
+    assert x.min() >= -0.5 - 1e-12 and x.max() <= 0.25 + 1e-12 and x.std() > 0.1
+
+
+def test_clip_does_not_change_the_loss():
+    x0 = torch.randn(6, 2, generator=seed(1))
+    assert small(clip=(-0.1, 0.1))(x0, generator=seed(2)) == small()(x0, generator=seed(2))
+
+
+def test_no_dropout_while_sampling_and_the_modes_come_back():
+    ddpm = small(model=Dropout())
+    ddpm.model.frozen.eval()
+    modes = [m.training for m in ddpm.modules()]
+    assert modes[0] and not modes[-1]
+    x_T = torch.randn(4, 2, generator=seed(1))
+    calls = [
+        lambda: ddpm.sample((4, 2), x_T, seed(2)),
+        lambda: ddpm.sample_ddim((4, 2), 5, x_T=x_T),
+        lambda: ddpm.vlb(x_T, generator=seed(2)).total,
+    ]
+    for call in calls:
+        assert torch.equal(call(), call()) and [m.training for m in ddpm.modules()] == modes
+    assert not torch.equal(ddpm.model(x_T, None), ddpm.model(x_T, None))  # in training, there is dropout
+
+
+def test_the_modes_come_back_after_an_error():
+    ddpm = small(model=Function(lambda xt, t: xt * math.nan))
+    with pytest.raises(FloatingPointError, match="at t = 50"):
+        ddpm.sample((4, 2))
+    assert all(m.training for m in ddpm.modules())
+
+
+def test_it_is_a_module_with_the_weights_of_the_network_only():
+    ddpm = small()
+    assert isinstance(ddpm, nn.Module) and set(ddpm.state_dict()) == {f"model.{name}" for name in ddpm.model.state_dict()}
+    ddpm(torch.ones(3, 2)).backward()
+    assert ddpm.model.last.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("network", [lambda: td.MLP(2, 8, 1), lambda: td.UNet(1, 8, 2)], ids=["mlp", "unet"])
+@pytest.mark.parametrize("predict", PREDICTIONS)
+def test_saved_and_loaded_it_is_the_same(network, predict, tmp_path):
+    schedule = td.Schedule.cosine(7)
+    ddpm = td.DDPM(network(), schedule, predict, "beta_tilde", (-2, 1.5))
+    for p in ddpm.parameters():
+        nn.init.normal_(p, std=0.1, generator=seed(0))
+    ddpm.save(tmp_path / "a")
+    again = td.load(str(tmp_path / "a"))
+    assert again.predict == predict and again.variance == "beta_tilde" and again.clip == (-2.0, 1.5)
+    assert type(again.model) is type(ddpm.model) and again.model.arguments == ddpm.model.arguments
+    for name in ("beta", "alpha_bar", "one_minus_alpha_bar", "beta_tilde"):
+        assert torch.equal(getattr(again.schedule, name), getattr(schedule, name))
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), ddpm.parameters(), strict=True))
+    shape = (3, 2) if isinstance(ddpm.model, td.MLP) else (3, 1, 8, 8)
+    assert torch.equal(again.sample(shape, generator=seed(1)), ddpm.sample(shape, generator=seed(1)))
+
+
+def test_float64_weights_stay_float64(tmp_path):
+    ddpm = small().double()
+    nn.init.normal_(ddpm.model.first.weight, generator=seed(0))  # with all digits
+    ddpm.save(tmp_path)
+    torch.testing.assert_close(td.load(tmp_path).model.first.weight, ddpm.model.first.weight, rtol=0, atol=0)
+
+
+def test_a_network_made_with_numbers_of_numpy_can_be_saved(tmp_path):
+    small(model=td.MLP(np.int64(2), np.int32(8), np.int64(1))).save(tmp_path)
+    assert td.load(tmp_path).model.dim == 2
+
+
+def test_without_clip_there_is_none_after_loading(tmp_path):
+    small().save(tmp_path)
+    assert td.load(tmp_path).clip is None
+
+
+def test_saving_again_replaces(tmp_path):
+    for value in (1.0, 2.0):
+        ddpm = small()
+        nn.init.constant_(ddpm.model.last.bias, value)
+        ddpm.save(tmp_path)
+        assert (td.load(tmp_path).model.last.bias == value).all() and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_network_of_ones_own_is_given_to_load(tmp_path):
+    ddpm = small(model=Dropout())
+    ddpm.save(tmp_path)
+    with pytest.raises(ValueError, match="holds the weights of a Dropout, which is not of this package: pass it as model"):
+        td.load(tmp_path)
+    given = Dropout()
+    again = td.load(tmp_path, given)
+    assert again.model is given and torch.equal(given.net.weight, ddpm.model.net.weight)
+
+
+def test_a_subclass_is_a_network_of_ones_own(tmp_path):
+    class Mine(td.MLP):
+        pass
+
+    small(model=Mine(2, 8, 1)).save(tmp_path)
+    with pytest.raises(ValueError, match="holds the weights of a Mine, which is not of this package"):
+        td.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (
+            lambda: td.MLP(2, 16, 1),
+            r"is of another architecture than MLP: blocks\S* has shape \(16,\), expected \(32,\), and \d+ more",
+        ),
+        (lambda: td.MLP(2, 8, 2), r"is of another architecture than MLP: it lacks blocks\.1\.from_time\.bias, and 7 more"),
+        (lambda: td.UNet(1, 8), "is of another architecture than UNet"),
+    ],
+)
+def test_weights_of_another_architecture(other, message, tmp_path):
+    small().save(tmp_path)
+    with pytest.raises(ValueError, match=message) as error:
+        td.load(tmp_path, other())
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("predict", "x"),
+        ("variance", "x"),
+        ("clip", [1]),
+        ("clip", 3),
+        ("network", {"class": "MLP", "arguments": {"size": 3}}),
+        ("network", {"class": "MLP", "arguments": {"dim": 0}}),
+        ("network", 5),
+        ("network", {}),
+        ("predict", None),
+    ],
+)
+def test_nonsense_in_the_json_file(name, value, tmp_path):
+    small().save(tmp_path)
+    index = tmp_path / "ddpm.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), name: value}))
+    with pytest.raises(ValueError, match=r"\w+"):
+        td.load(tmp_path)
+
+
+def test_pretrained_names():
+    with pytest.raises(ValueError, match="name = 'x' is not one of digits, eight_gaussians, two_moons, swiss_roll, checkerboard"):
+        td.load_pretrained("x")
+    with pytest.raises(ValueError, match=r"name = '\.\./weights/digits' is not one of"):
+        td.load_pretrained("../weights/digits")
+
+
+@pytest.mark.skipif(not (WEIGHTS / "digits").is_dir(), reason="no pretrained weights yet")
+def test_pretrained_digits():
+    x = td.load_pretrained("digits").sample_ddim((2, 1, 8, 8), steps=10, generator=seed(0))
+    assert x.shape == (2, 1, 8, 8) and x.min() >= -1 - 1e-5 and x.max() <= 1 + 1e-5 and x.std() > 0.3
+
+
+@pytest.mark.skipif(not (WEIGHTS / "eight_gaussians").is_dir(), reason="no pretrained weights yet")
+@pytest.mark.parametrize("name", ["eight_gaussians", "two_moons", "swiss_roll", "checkerboard"])
+def test_pretrained_points_are_near_the_data(name):
+    x = td.load_pretrained(name).sample_ddim((500, 2), steps=20, generator=seed(0))
+    data = getattr(td.data, name)(500, seed(1))
+    noise = torch.randn(500, 2, generator=seed(2))
+    assert td.metrics.energy_distance(x, data) < td.metrics.energy_distance(noise, data) / 2
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: td.DDPM(lambda xt, t: xt, SCHEDULE), TypeError, "model is of type function, expected a Module"),
+        (lambda: td.DDPM(None, SCHEDULE), TypeError, "model is of type NoneType, expected a Module"),
+        (lambda: td.DDPM(td.MLP(), [0.1]), TypeError, "schedule is of type list, expected a Schedule"),
+        (lambda: small(predict="x"), ValueError, "predict = 'x' is not one of 'eps', 'x0', 'v'"),
+        (lambda: small(predict=None), ValueError, "predict = None is not one of"),
+        (lambda: small(variance="x"), ValueError, "variance = 'x' is not one of 'beta', 'beta_tilde'"),
+        (lambda: small(clip=1.0), TypeError, r"clip = 1.0 is not a pair of numbers \(low, high\)"),
+        (lambda: small(clip=(1.0,)), TypeError, r"clip = \(1.0,\) is not a pair of numbers"),
+        (lambda: small(clip=(0, 1, 2)), TypeError, r"clip = \(0, 1, 2\) is not a pair of numbers"),
+        (lambda: small(clip="ab"), TypeError, "clip = 'ab' is not a pair of numbers"),
+        (lambda: small(clip=(1, -1)), ValueError, r"clip = \(1, -1\) is not a range: expected low < high"),
+        (lambda: small(clip=(1, 1)), ValueError, "is not a range: expected low < high"),
+        (lambda: small(clip=(math.nan, 1)), ValueError, "is not a range: expected low < high"),
+        (lambda: small()([1.0]), TypeError, "x0 is of type list, expected a Tensor"),
+        (lambda: small(predict="v")([1.0]), TypeError, "x0 is of type list, expected a Tensor"),
+        (lambda: small(predict="x0")(torch.tensor(1.0)), ValueError, r"x0 has shape \(\), expected \(batch"),
+        (lambda: small(predict="v")(torch.ones(3, 2), 51), ValueError, r"t(\[0\])? = 51 is outside 1\.\.50"),
+        (
+            lambda: small(predict="v")(torch.ones(3, 2), 1, torch.ones(2, 2)),
+            ValueError,
+            r"eps has shape \(2, 2\), expected \(3, 2\)",
+        ),
+        (lambda: small(model=Function(lambda xt, t: xt[:1]))(torch.ones(3, 2)), ValueError, r"model\(x_t, t\) has shape \(1, 2\)"),
+        (
+            lambda: small(model=Function(lambda xt, t: None), predict="v")(torch.ones(3, 2)),
+            TypeError,
+            r"model\(x_t, t\) is of type",
+        ),
+        (
+            lambda: small().sample((3, 2), torch.ones(2, 2)),
+            ValueError,
+            r"x_T has shape \(2, 2\), expected \(3, 2\), the given shape",
+        ),
+        (lambda: small().sample_ddim((3, 2), x_T=torch.ones(3)), ValueError, r"x_T has shape \(3,\), expected \(3, 2\)"),
+        (lambda: small().sample((3, 2), [1.0]), TypeError, "x_T is of type list, expected a Tensor"),
+        (
+            lambda: small().sample((3, 2), torch.ones(3, 2).long()),
+            TypeError,
+            "x_T has dtype torch.int64, expected a floating-point",
+        ),
+        (lambda: small().sample(()), ValueError, r"x_T has shape \(\), expected \(batch"),
+        (lambda: small().sample((0, 2)), ValueError, "shape = 0 is below 1"),
+        (lambda: small().sample((3, 2.0)), TypeError, "shape = 2.0 is of type float, expected an integer"),
+        (lambda: small().sample("32"), TypeError, "shape = '32' is of type str, expected a tuple"),
+        (lambda: small().sample((3, 3)), ValueError, r"xt has shape \(3, 3\), expected \(batch, 2\)"),
+        (lambda: small().sample_ddim((3, 2), steps=51), ValueError, "steps = 51 is above T = 50"),
+        (lambda: small().sample_ddim((3, 2), eta=2), ValueError, r"eta = 2 is outside 0\.\.1"),
+        (lambda: small().vlb(torch.zeros(3, 2), levels=1), ValueError, "levels = 1 is below 2"),
+    ],
+)
+def test_bad_input_is_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

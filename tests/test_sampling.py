@@ -1,0 +1,378 @@
+"""Sampling as an affine map of its noise, at 50 digits; DDIM against its formula and against ancestral sampling."""
+
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mpmath import matrix, mp, mpf, workdps
+
+import tinyddpm as td
+from tinyddpm.exact import Empirical, GaussianMixture
+from tinyddpm.sampling import ddim_times
+
+VARIANCES = ["beta", "beta_tilde"]
+SHORT = td.Schedule([0.1, 0.3, 0.5])
+TEN = td.Schedule.linear(10, 0.01, 0.4)
+MEAN, VAR = [0.5, -1.0, 2.0], [0.04, 1.0, 3.0]
+GAUSSIAN = GaussianMixture([MEAN], [VAR])
+PLANE = GaussianMixture([[-1.0, 0.5], [1.0, 0.0], [0.2, -2.0]], [0.3, 0.05, 0.2])
+
+
+def seed(n):
+    return torch.Generator().manual_seed(n)
+
+
+def start(*shape, dtype=torch.float64):
+    return torch.randn(shape, generator=seed(0), dtype=dtype)
+
+
+def linear(xt, t):
+    return 0.3 * xt + 0.01 * t.to(xt).reshape(-1, *[1] * (xt.ndim - 1))
+
+
+def zero(xt, t):
+    return torch.zeros_like(xt)
+
+
+def close(a, b, tol):
+    torch.testing.assert_close(a, b, rtol=tol, atol=tol)
+
+
+@pytest.mark.parametrize("variance", VARIANCES)
+@pytest.mark.parametrize("T", [1, 2, 10])
+def test_each_draw_is_one_of_the_learned_step(T, variance):
+    schedule, x_T = td.Schedule.linear(T, 0.05, 0.4), start(4, 3)
+    generator, x = seed(1), x_T
+    for t in range(T, 0, -1):
+        law = td.p_step(schedule, x, t, linear(x, torch.full((4,), t)), variance)
+        x = law.sample(generator) if t > 1 else law.mean
+    close(td.sample(schedule, linear, x_T, variance, seed(1)), x, 1e-12)
+
+
+def test_the_variance_is_beta_by_default():
+    args = SHORT, linear, start(2, 2)
+    assert torch.equal(td.sample(*args, generator=seed(0)), td.sample(*args, "beta", seed(0)))
+    assert not torch.equal(td.sample(*args, generator=seed(0)), td.sample(*args, "beta_tilde", seed(0)))
+
+
+@pytest.mark.parametrize("schedule", [td.Schedule([0.3]), SHORT], ids=["T=1", "T=3"])
+def test_one_draw_for_each_step_but_the_last(schedule):
+    used, same = seed(3), seed(3)
+    td.sample(schedule, zero, torch.ones(2, 2), generator=used)
+    for _ in range(schedule.T - 1):
+        torch.randn(2, 2, generator=same)
+    assert torch.equal(used.get_state(), same.get_state())
+
+
+def affine(sampler, monkeypatch, draws):
+    """What a sampler of three coordinates does, found row by row: offset (3,), gain of x_T (3,), gain of each draw (draws, 3)."""
+    unit, calls = torch.eye(draws + 2, dtype=torch.float64)[:, :, None], []
+
+    def noise(like, generator):
+        calls.append(0)
+        return unit[:, len(calls) + 1].expand_as(like)
+
+    monkeypatch.setattr("tinyddpm.sampling.standard_normal", noise)
+    out = sampler(unit[:, 1].expand(-1, 3))
+    assert len(calls) == draws
+    return out[0], (out[1] - out[0]), (out[2:] - out[0])
+
+
+def table(schedule):
+    """beta_t and alpha_bar_t, to the digits of mpmath."""
+    beta, bar = [mpf(0), *map(mpf, schedule.beta[1:].tolist())], [mpf(1)]
+    for b in beta[1:]:
+        bar.append(bar[-1] * (1 - b))
+    return beta, bar
+
+
+def exact_eps(bar, m, v):
+    """The noise in x_t given x_t, for data N(m, v): a x_t + b."""
+    a = mp.sqrt(1 - bar) / (bar * v + 1 - bar)
+    return a, -a * mp.sqrt(bar) * m
+
+
+@pytest.mark.parametrize("variance", VARIANCES)
+@pytest.mark.parametrize("schedule", [td.Schedule([0.4]), TEN, td.Schedule.cosine(40)], ids=["T=1", "T=10", "cosine"])
+def test_the_law_of_the_samples_at_50_digits(schedule, variance, monkeypatch):
+    """With the exact eps of N(m, v), mean and variance go backwards by a recursion; x_T is N(0, 1)."""
+    sampler = lambda x_T: td.sample(schedule, GAUSSIAN.eps(schedule), x_T, variance)  # noqa: E731
+    offset, gain, gains = affine(sampler, monkeypatch, schedule.T - 1)
+    with workdps(50):
+        beta, bar = table(schedule)
+        for i, (m, v) in enumerate(zip(MEAN, VAR, strict=True)):
+            mean, var, product = mpf(0), mpf(1), mpf(1)
+            for t in range(schedule.T, 0, -1):
+                a, b = exact_eps(bar[t], m, v)
+                share = beta[t] / mp.sqrt(1 - bar[t])
+                shrink, shift = (1 - share * a) / mp.sqrt(1 - beta[t]), -share * b / mp.sqrt(1 - beta[t])
+                sigma2 = beta[t] if variance == "beta" else beta[t] * (1 - bar[t - 1]) / (1 - bar[t])
+                mean, var, product = shrink * mean + shift, shrink**2 * var + (sigma2 if t > 1 else 0), product * shrink
+            assert offset[i].item() == pytest.approx(float(mean), rel=1e-12, abs=1e-12)
+            assert gain[i].item() == pytest.approx(float(product), rel=1e-10, abs=1e-13)
+            assert (gain[i] ** 2 + (gains[:, i] ** 2).sum()).item() == pytest.approx(float(var), rel=1e-12)
+
+
+def test_a_standard_normal_comes_back_but_for_the_noise_of_the_last_step(monkeypatch):
+    """Every step keeps variance 1, alpha_t + beta_t; the last one adds no beta_1."""
+    normal = GaussianMixture([[0.0] * 3], 1.0)
+    offset, gain, gains = affine(lambda x_T: td.sample(TEN, normal.eps(TEN), x_T), monkeypatch, 9)
+    close(gain**2 + (gains**2).sum(0), torch.full((3,), 1 - 0.01, dtype=torch.float64), 1e-14)
+    assert not offset.any()
+
+
+def test_the_law_of_the_samples_nears_that_of_the_data_as_the_steps_get_finer(monkeypatch):
+    errors = []
+    for T in (10, 100, 1000):
+        schedule = td.Schedule.linear(T, 0.1 / T, 20 / T if T > 20 else 0.9)
+        with monkeypatch.context() as patch:
+            offset, gain, gains = affine(lambda x_T: td.sample(schedule, GAUSSIAN.eps(schedule), x_T), patch, T - 1)  # noqa: B023
+        var = gain**2 + (gains**2).sum(0)
+        errors.append(max((offset - torch.tensor(MEAN)).abs().max().item(), (var / torch.tensor(VAR) - 1).abs().max().item()))
+    assert errors[0] > 3 * errors[1] > 9 * errors[2] and errors[2] < 0.02
+
+
+@pytest.mark.parametrize("call", [td.sample, td.sample_ddim], ids=["sample", "ddim"])
+def test_data_of_one_point_come_back_whatever_the_noise(call):
+    point = Empirical(torch.tensor([[0.5, -2.0]], dtype=torch.float64))
+    steps = {} if call is td.sample else {"steps": 4, "eta": 0.7}
+    close(call(TEN, point.eps(TEN), start(5, 2), generator=seed(0), **steps), point.means.expand(5, 2), 1e-13)
+
+
+def ddim_by_hand(schedule, model, x, times, eta, generator):
+    """Song et al. 2021, Eqs. 12 and 16, in their words; their alpha is alpha_bar."""
+    alpha = np.cumprod(np.concatenate([[1.0], 1 - schedule.beta[1:].numpy()]))
+    for t, s in zip(times[::-1], times[-2::-1], strict=False):
+        eps = model(x, torch.full((len(x),), t))
+        sigma = eta * math.sqrt((1 - alpha[s]) / (1 - alpha[t])) * math.sqrt(1 - alpha[t] / alpha[s])
+        predicted_x0 = (x - math.sqrt(1 - alpha[t]) * eps) / math.sqrt(alpha[t])
+        direction = math.sqrt(1 - alpha[s] - sigma**2) * eps
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype) if sigma > 0 else 0.0
+        x = math.sqrt(alpha[s]) * predicted_x0 + direction + sigma * noise
+    return x
+
+
+@pytest.mark.parametrize("eta", [0, 0.3, 1.0])
+@pytest.mark.parametrize("steps", [1, 2, 7, 40])
+def test_ddim_is_the_formula_of_song_et_al(steps, eta):
+    schedule = td.Schedule.linear(40, 1e-3, 0.2)
+    times = [40 * i // steps for i in range(steps + 1)]
+    expected = ddim_by_hand(schedule, linear, start(3, 2), times, eta, seed(5))
+    close(td.sample_ddim(schedule, linear, start(3, 2), steps, eta, seed(5)), expected, 1e-10)
+
+
+@pytest.mark.parametrize(
+    "schedule", [td.Schedule.linear(50), td.Schedule.cosine(50), td.Schedule.linear(1000)], ids=["linear", "cosine", "long"]
+)
+def test_ddim_with_all_steps_and_all_noise_is_ancestral_sampling(schedule):
+    for model in (PLANE.eps(schedule), linear):
+        ancestral = td.sample(schedule, model, start(4, 2), "beta_tilde", seed(6))
+        ddim = td.sample_ddim(schedule, model, start(4, 2), schedule.T, 1.0, seed(6))
+        assert ((ddim - ancestral).abs() <= 1e-10 * ancestral.abs().clamp(min=1)).all()
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10])
+def test_ddim_of_a_gaussian_at_50_digits(steps, monkeypatch):
+    """Without noise each step is affine, x_s = sqrt(bar_s) x0(x_t) + sqrt(1 - bar_s) eps(x_t): a product of 2x2 matrices."""
+    offset, gain, _ = affine(lambda x_T: td.sample_ddim(TEN, GAUSSIAN.eps(TEN), x_T, steps), monkeypatch, 0)
+    times = ddim_times(10, steps)
+    with workdps(50):
+        _, bar = table(TEN)
+        for i, (m, v) in enumerate(zip(MEAN, VAR, strict=True)):
+            whole = mp.eye(2)
+            for t, s in zip(times[::-1], times[-2::-1], strict=False):
+                a, b = exact_eps(bar[t], m, v)
+                signal, noise = mp.sqrt(bar[s] / bar[t]), mp.sqrt(1 - bar[s])
+                into = noise - signal * mp.sqrt(1 - bar[t])
+                whole = matrix([[signal + into * a, into * b], [0, 1]]) * whole
+            assert gain[i].item() == pytest.approx(float(whole[0, 0]), rel=1e-12)
+            assert offset[i].item() == pytest.approx(float(whole[0, 1]), rel=1e-12, abs=1e-12)
+
+
+def test_ddim_in_one_step_is_the_clean_data_that_the_model_sees():
+    for eta in (0.0, 1.0):
+        x_T = start(3, 2)
+        expected = td.x0_from_eps(TEN, x_T, 10, linear(x_T, torch.full((3,), 10)))
+        close(td.sample_ddim(TEN, linear, x_T, 1, eta, seed(0)), expected, 1e-13)
+
+
+def test_ddim_without_eta_draws_nothing_and_with_it_once_for_each_step_but_the_last():
+    for eta, draws in ((0, 0), (0.0, 0), (0.5, 3), (1, 3)):
+        used, same = seed(3), seed(3)
+        td.sample_ddim(TEN, zero, torch.ones(2, 2), 4, eta, used)
+        for _ in range(draws):
+            torch.randn(2, 2, generator=same)
+        assert torch.equal(used.get_state(), same.get_state())
+
+
+def test_ddim_takes_50_steps_and_no_noise_by_default():
+    schedule, states = td.Schedule.linear(60), []
+    x = td.sample_ddim(schedule, linear, start(2, 2), callback=lambda t, x: states.append(t))
+    assert states == ddim_times(60, 50)[::-1] and torch.equal(x, td.sample_ddim(schedule, linear, start(2, 2), 50, 0.0))
+
+
+def test_ddim_times_go_from_0_to_T_without_a_repetition():
+    for T in (1, 2, 7, 50, 1000):
+        for steps in range(1, T + 1):
+            times = np.array(ddim_times(T, steps))
+            gaps = np.diff(times)
+            assert times[0] == 0 and times[-1] == T and len(times) == steps + 1
+            assert gaps.min() >= max(1, T // steps) and gaps.max() <= -(-T // steps)  # even up to whole numbers
+
+
+@pytest.mark.parametrize("schedule", [td.Schedule([0.9] * 20), td.Schedule.linear(5000)], ids=["strong", "long"])
+def test_ddim_in_one_step_where_almost_no_signal_is_left(schedule):
+    x = td.sample_ddim(schedule, GAUSSIAN.eps(schedule), start(2, 3), 1)
+    close(x, torch.tensor(MEAN).double().expand(2, 3), 1e-3)
+
+
+def test_ddim_with_all_noise_where_the_last_step_leaves_no_signal():
+    for beta in np.linspace(0.01, 0.9, 50):
+        assert td.sample_ddim(td.Schedule([beta, 1 - 2**-53]), zero, start(2, 3), 2, 1.0).isfinite().all()
+
+
+SAMPLERS = [
+    pytest.param(lambda *args, **more: td.sample(*args, **more), list(range(10, -1, -1)), id="sample"),
+    pytest.param(lambda *args, **more: td.sample_ddim(*args, steps=4, eta=0.5, **more), [10, 7, 5, 2, 0], id="ddim"),
+]
+
+
+@pytest.mark.parametrize(("call", "times"), SAMPLERS)
+def test_the_callback_sees_every_state_and_the_model_all_but_the_last(call, times):
+    states, asked = [], []
+    x_T = start(3, 2)
+    x = call(TEN, lambda *args: asked.append(args) or linear(*args), x_T, generator=seed(0), callback=lambda *s: states.append(s))
+    assert [t for t, _ in states] == times and states[0][1] is x_T and torch.equal(states[-1][1], x)
+    assert [t.tolist() for _, t in asked] == [[t] * 3 for t in times[:-1]] and asked[0][1].dtype == torch.int64
+    assert all(torch.equal(seen, state) for (seen, _), (_, state) in zip(asked, states, strict=False))
+
+
+@pytest.mark.parametrize(("call", "_"), SAMPLERS)
+def test_the_generator_decides_and_the_default_one_is_left_alone(call, _):
+    state = torch.get_rng_state()
+    one, same, other = (call(TEN, linear, start(3, 2), generator=seed(n)) for n in (3, 3, 4))
+    assert torch.equal(one, same) and not torch.equal(one, other) and torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(3)
+    assert torch.equal(call(TEN, linear, start(3, 2)), one)
+    torch.set_rng_state(state)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(3,), (3, 2), (2, 1, 4, 4)])
+@pytest.mark.parametrize(("call", "_"), SAMPLERS)
+def test_keeps_shape_and_dtype_and_leaves_the_start_alone(call, _, shape, dtype):
+    x_T = start(*shape).to(dtype)
+    before, seen = x_T.clone(), []
+    x = call(TEN, lambda *args: seen.append(args[0].dtype) or linear(*args), x_T, generator=seed(0))
+    assert x.shape == shape and x.dtype == dtype and set(seen) == {dtype} and torch.equal(x_T, before)
+
+
+@pytest.mark.parametrize(("call", "_"), SAMPLERS)
+def test_the_layout_in_memory_does_not_change_the_draw(call, _):
+    x_T = start(2, 3, 4, 4)
+    turned = x_T.to(memory_format=torch.channels_last)
+    close(call(TEN, linear, turned, generator=seed(1)), call(TEN, linear, x_T, generator=seed(1)), 1e-13)
+
+
+@pytest.mark.parametrize(("call", "_"), SAMPLERS)
+def test_no_gradients(call, _):
+    weight = torch.ones((), dtype=torch.float64, requires_grad=True)
+    x = call(TEN, lambda xt, t: weight * xt, start(3, 2).requires_grad_(), generator=seed(0))
+    assert not x.requires_grad and torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_large_finite_answers_pass(dtype):
+    """Their sum overflows, but none of them is infinite."""
+    big = torch.finfo(dtype).max / 2
+    x = td.sample(td.Schedule([0.01]), lambda xt, t: torch.full_like(xt, big), torch.zeros(2, 8, dtype=dtype))
+    assert x.isfinite().all()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(("call", "_"), SAMPLERS)
+def test_an_answer_that_is_not_finite_is_named_with_its_step(call, _, bad):
+    def model(xt, t):
+        eps = torch.zeros_like(xt)
+        if t[0] == 5:
+            eps[1, 0] = bad
+        return eps
+
+    with pytest.raises(FloatingPointError, match=r"model\(x_t, t\) has 1 of 6 elements that are NaN or infinite, at t = 5$"):
+        call(TEN, model, start(3, 2))
+
+
+def test_infinities_of_both_signs_are_found_too():
+    with pytest.raises(FloatingPointError, match=r"has 2 of 2 .* at t = 3"):
+        td.sample(SHORT, lambda xt, t: torch.tensor([[math.inf, -math.inf]]), torch.ones(1, 2))
+
+
+@pytest.mark.parametrize(("call", "times"), SAMPLERS)
+def test_progress_goes_to_stderr_if_asked_for(call, times, capsys):
+    quiet = call(TEN, linear, start(3, 2), generator=seed(0))
+    assert capsys.readouterr() == ("", "")
+    shown = call(TEN, linear, start(3, 2), generator=seed(0), progress=True)
+    out, err = capsys.readouterr()
+    assert out == "" and "sampling" in err and f"{len(times) - 1}/{len(times) - 1}" in err and torch.equal(shown, quiet)
+
+
+def test_progress_without_tqdm(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    assert td.sample(SHORT, zero, torch.ones(1, 2)).shape == (1, 2)
+    with pytest.raises(ModuleNotFoundError, match=r"progress=True needs tqdm: pip install 'tinyddpm\[book\]'") as error:
+        td.sample(SHORT, zero, torch.ones(1, 2), progress=True)
+    assert error.value.name == "tqdm"
+
+
+def draw(call=td.sample, **changed):
+    return call(**{"schedule": TEN, "model": zero, "x_T": torch.ones(3, 2), **changed})
+
+
+def ddim(**changed):
+    return draw(td.sample_ddim, **{"steps": 4, **changed})
+
+
+@pytest.mark.parametrize("call", [draw, ddim], ids=["sample", "ddim"])
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"schedule": [0.1]}, TypeError, "schedule is of type list, expected a Schedule"),
+        ({"x_T": [1.0]}, TypeError, "x_T is of type list, expected a Tensor"),
+        ({"x_T": torch.ones(3, 2).long()}, TypeError, "x_T has dtype torch.int64, expected a floating-point dtype"),
+        ({"x_T": torch.tensor(1.0)}, ValueError, r"x_T has shape \(\), expected \(batch, \.\.\.\)"),
+        ({"model": lambda xt, t: None}, TypeError, r"model\(x_t, t\) is of type NoneType, expected a Tensor"),
+        ({"model": lambda xt, t: xt[:1]}, ValueError, r"model\(x_t, t\) has shape \(1, 2\), expected \(3, 2\), the shape of x_t"),
+        ({"model": lambda xt, t: xt.sum(1)}, ValueError, r"model\(x_t, t\) has shape \(3,\), expected \(3, 2\)"),
+        ({"model": lambda xt, t: xt.long()}, TypeError, r"model\(x_t, t\) has dtype torch.int64, expected a floating-point"),
+    ],
+)
+def test_bad_input_is_named(call, changed, error, message):
+    with pytest.raises(error, match=message):
+        call(**changed)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: draw(variance="x"), ValueError, "variance = 'x' is not one of 'beta', 'beta_tilde'"),
+        (lambda: draw(variance=None), ValueError, "variance = None is not one of 'beta', 'beta_tilde'"),
+        (lambda: ddim(steps=0), ValueError, "steps = 0 is below 1"),
+        (lambda: ddim(steps=-1), ValueError, "steps = -1 is below 1"),
+        (lambda: ddim(steps=11), ValueError, "steps = 11 is above T = 10"),
+        (lambda: ddim(steps=1.5), TypeError, "steps = 1.5 is of type float, expected an integer"),
+        (lambda: ddim(steps=True), TypeError, "steps = True is of type bool, expected an integer"),
+        (lambda: ddim(steps="4"), TypeError, "steps = '4' is of type str, expected an integer"),
+        (lambda: ddim(eta=-0.1), ValueError, r"eta = -0.1 is outside 0\.\.1"),
+        (lambda: ddim(eta=1.1), ValueError, r"eta = 1.1 is outside 0\.\.1"),
+        (lambda: ddim(eta=math.nan), ValueError, "eta = nan is outside"),
+        (lambda: ddim(eta=math.inf), ValueError, "eta = inf is outside"),
+        (lambda: ddim(eta="0.5"), TypeError, "eta = '0.5' is of type str, expected a number"),
+        (lambda: ddim(eta=True), TypeError, "eta = True is of type bool, expected a number"),
+        (lambda: ddim(eta=None), TypeError, "eta = None is of type NoneType, expected a number"),
+    ],
+)
+def test_bad_settings_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

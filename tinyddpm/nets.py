@@ -1,0 +1,183 @@
+"""Two small networks: one for points, one for pictures. Each takes x_t and t, and answers in the shape of x_t.
+
+Both are made of residual blocks: h + f(h, t). The step t enters each block as a scale and a shift of its features.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from tinyddpm._checks import check_count
+
+
+def time_embedding(t: Tensor, size: int) -> Tensor:
+    """The step t (batch,) as sines and cosines, (batch, size), of wavelengths from 2 pi to 20000 pi steps.
+
+    Steps that are close get vectors that are close (Vaswani et al. 2017, section 3.5).
+
+    Example:
+        >>> time_embedding(torch.tensor([0]), 4)
+        tensor([[0., 0., 1., 1.]])
+    """
+    rates = torch.exp(-math.log(10000) * torch.arange(size // 2, device=t.device) / (size // 2))
+    angles = t[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class _Time(nn.Module):
+    """What every block is told about t: (batch,) to (batch, size)."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.mlp = nn.Sequential(nn.Linear(size, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU())
+
+    def forward(self, t: Tensor) -> Tensor:
+        weight: Tensor = next(self.parameters())
+        answer: Tensor = self.mlp(time_embedding(t, self.size).to(weight.dtype))
+        return answer
+
+
+class MLP(nn.Module):
+    """A network for points: x_t (batch, dim) and t (batch,) to (batch, dim).
+
+    Args:
+        dim: how many coordinates a point has.
+        width: the number of features.
+        depth: the number of residual blocks.
+
+    Example:
+        >>> MLP(dim=2)(torch.zeros(5, 2), torch.ones(5).long()).shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(self, dim: int = 2, width: int = 96, depth: int = 3) -> None:
+        super().__init__()
+        given = {"dim": dim, "width": width, "depth": depth}
+        self.arguments = {name: check_count(name, value) for name, value in given.items()}
+        self.dim = dim
+        self.time = _Time(64)
+        self.first = nn.Linear(dim, width)
+        self.blocks = nn.ModuleList(_PointBlock(width, 64) for _ in range(depth))
+        self.last = nn.Linear(width, dim)
+
+    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
+        """The answer for x_t at t; in training, the predicted noise."""
+        if xt.ndim != 2 or xt.shape[1] != self.dim:
+            raise ValueError(f"xt has shape {tuple(xt.shape)}, expected (batch, {self.dim})")
+        _check_steps(t, xt)
+        time, h = self.time(t), self.first(xt)
+        for block in self.blocks:
+            h = block(h, time)
+        answer: Tensor = self.last(F.silu(h))
+        return answer
+
+
+class _PointBlock(nn.Module):
+    def __init__(self, width: int, time: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.from_time = nn.Linear(time, 2 * width)
+        self.inner, self.outer = nn.Linear(width, width), _zero(nn.Linear(width, width))
+
+    def forward(self, h: Tensor, time: Tensor) -> Tensor:
+        scale, shift = self.from_time(time).chunk(2, dim=1)
+        f: Tensor = self.outer(F.silu(self.inner(self.norm(h) * (1 + scale) + shift)))
+        return h + f
+
+
+class UNet(nn.Module):
+    """A network for pictures: x_t (batch, channels, height, width) and t (batch,) to the same shape.
+
+    Going down, each level halves the picture's sides and doubles the features. At the bottom, every place sees every
+    other through attention. Going up, each level is given what the level of its size on the way down has found.
+
+    Args:
+        channels: the channels of a picture: 1 for grey, 3 for colour.
+        width: the number of features at full size, a multiple of 8.
+        levels: how many sizes there are, 2 for pictures of 8x8 pixels, 3 or 4 for 32x32 and 64x64. The sides must be
+            divisible by 2 ** (levels - 1).
+
+    Example:
+        >>> UNet(channels=1, width=8)(torch.zeros(5, 1, 8, 8), torch.ones(5).long()).shape
+        torch.Size([5, 1, 8, 8])
+    """
+
+    def __init__(self, channels: int = 1, width: int = 32, levels: int = 2) -> None:
+        super().__init__()
+        given = {"channels": channels, "width": width, "levels": levels}
+        self.arguments = {name: check_count(name, value) for name, value in given.items()}
+        if width % 8:
+            raise ValueError(f"width = {width} is not a multiple of 8")
+        self.channels, self.factor = channels, 2 ** (levels - 1)
+        widths = [width * 2**level for level in range(levels)]
+        time = 2 * width
+        self.time = _Time(time)
+        self.first = nn.Conv2d(channels, width, 3, padding=1)
+        self.down = nn.ModuleList(_PictureBlock(a, b, time) for a, b in zip([width, *widths], widths, strict=False))
+        self.middle = _Attention(widths[-1])
+        self.up = nn.ModuleList(_PictureBlock(2 * b, a, time) for a, b in zip([width, *widths], widths, strict=False))
+        self.last = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), _zero(nn.Conv2d(width, channels, 3, padding=1)))
+
+    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
+        """The answer for x_t at t; in training, the predicted noise."""
+        if xt.ndim != 4 or xt.shape[1] != self.channels or xt.shape[2] % self.factor or xt.shape[3] % self.factor:
+            expected = f"(batch, {self.channels}, height, width) with sides divisible by {self.factor}"
+            raise ValueError(f"xt has shape {tuple(xt.shape)}, expected {expected}")
+        _check_steps(t, xt)
+        time, h, found = self.time(t), self.first(xt), []
+        for level, block in enumerate(self.down):
+            h = block(F.avg_pool2d(h, 2) if level else h, time)
+            found.append(h)
+        h = self.middle(h)
+        for level in reversed(range(len(self.up))):
+            h = self.up[level](torch.cat([h, found[level]], dim=1), time)
+            h = F.interpolate(h, scale_factor=2.0) if level else h
+        answer: Tensor = self.last(h)
+        return answer
+
+
+class _PictureBlock(nn.Module):
+    def __init__(self, inside: int, outside: int, time: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.GroupNorm(8, inside), nn.GroupNorm(8, outside, affine=False)
+        self.from_time = nn.Linear(time, 2 * outside)
+        self.conv1 = nn.Conv2d(inside, outside, 3, padding=1)
+        self.conv2 = _zero(nn.Conv2d(outside, outside, 3, padding=1))
+        self.skip = nn.Conv2d(inside, outside, 1) if inside != outside else nn.Identity()
+
+    def forward(self, h: Tensor, time: Tensor) -> Tensor:
+        scale, shift = self.from_time(time)[..., None, None].chunk(2, dim=1)
+        f = self.norm2(self.conv1(F.silu(self.norm1(h)))) * (1 + scale) + shift
+        answer: Tensor = self.skip(h) + self.conv2(F.silu(f))
+        return answer
+
+
+class _Attention(nn.Module):
+    """Each place of the picture takes from all places what is like it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm, self.qkv, self.out = nn.GroupNorm(8, width), nn.Conv2d(width, 3 * width, 1), _zero(nn.Conv2d(width, width, 1))
+
+    def forward(self, h: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm(h)).flatten(2).mT.chunk(3, dim=2)  # (batch, places, width) each
+        f: Tensor = self.out(F.scaled_dot_product_attention(q, k, v).mT.reshape(h.shape))
+        return h + f
+
+
+def _check_steps(t: Tensor, xt: Tensor) -> None:
+    if t.shape != xt.shape[:1]:
+        raise ValueError(f"t has shape {tuple(t.shape)}, expected {tuple(xt.shape[:1])}, a step for each row of xt")
+
+
+def _zero(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
+    """A layer that starts at 0, so that its block starts as the identity."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
