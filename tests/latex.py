@@ -26,7 +26,7 @@ SPACING = {
     r"\Bigl",
     r"\Bigr",
 }
-LETTERS = r"\\(?:alpha|beta|epsilon|sigma|theta|mu|varepsilon)|[A-Za-z]"
+LETTERS = r"\\(?:alpha|beta|epsilon|eta|sigma|theta|mu|varepsilon)|[A-Za-z]"
 ACCENTS = {r"\bar", r"\tilde", r"\hat"}
 FRACTIONS = {r"\frac", r"\tfrac", r"\dfrac"}
 

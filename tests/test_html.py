@@ -136,11 +136,13 @@ def test_pictures_have_a_description(pages):
 
 def test_players_have_a_slider_and_a_picture_without_scripts(pages):
     players = [
-        player for name in ("forward", "posterior") for player in pages[f"chapters/{name}.html"].find_all(class_="animation")
+        player
+        for name in ("forward", "posterior", "sampling")
+        for player in pages[f"chapters/{name}.html"].find_all(class_="animation")
     ]
-    assert len(players) == 3
+    assert len(players) == 4
     for player in players:
-        assert re.fullmatch(r"step, from [02] to 1000", player.find("input", type="range")["aria-label"])
+        assert re.fullmatch(r"step, from ([02] to 1000|200 to 0)", player.find("input", type="range")["aria-label"])
         assert player.find("img")["src"].startswith("data:image/png;base64,")
         assert player.find_all("button") and all(button.text.strip() for button in player.find_all("button"))
 
