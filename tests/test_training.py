@@ -292,17 +292,18 @@ def test_a_loss_that_is_not_finite_is_named_with_its_step(step, value, tmp_path)
     assert good.model.a.isfinite() and td.checkpoint.read(tmp_path)[1]["step"] == (step - 1) // 5 * 5
 
 
+class Root(nn.Module):
+    """At 0 its loss is a number, the gradient is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Parameter(torch.zeros(2))
+
+    def forward(self, xt, t):
+        return xt * self.a.abs().sqrt()
+
+
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
-    """The loss of the last step was still a number, its gradient was not."""
-
-    class Root(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a = nn.Parameter(torch.zeros(2))
-
-        def forward(self, xt, t):
-            return xt * self.a.abs().sqrt()
-
     ddpm = fresh(Root)
     with pytest.raises(FloatingPointError, match="the network has weights that are NaN or infinite after step 1"):
         fit(ddpm, 1, checkpoint=tmp_path)
@@ -310,14 +311,6 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 
 
 def test_weights_that_are_not_finite_are_not_returned():
-    class Root(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a = nn.Parameter(torch.zeros(2))
-
-        def forward(self, xt, t):
-            return xt * self.a.abs().sqrt()
-
     with pytest.raises(FloatingPointError):
         fit(fresh(Root), 1)
 

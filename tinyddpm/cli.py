@@ -141,18 +141,19 @@ def _sample(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    out, settings = Path(options.out), {key: getattr(options, key) for key in ("batch_size", "lr", "ema", "seed")}
+    out, settings, steps = Path(options.out), {key: getattr(options, key) for key in ("batch_size", "lr", "ema", "seed")}, 3000
     if options.resume:
         ddpm = load(out)
         _, info = checkpoint.read(out)
         settings = {key: info.get("training", {}).get(key, value) for key, value in settings.items()}
+        steps = info.get("steps", steps)
     x0 = _data(options.data, "train", settings["seed"])
     if not options.resume:
         schedule = Schedule.cosine(options.T) if options.schedule == "cosine" else _linear(options.T)
         torch.manual_seed(options.seed)  # of the network's first weights
         ddpm = DDPM(_network(x0, options.width), schedule, options.predict, clip=(-1, 1) if x0.ndim == 4 else None)
     settings |= {"resume": out if options.resume else None, "save_every": options.save_every, "progress": _is_seen()}
-    steps = options.steps or (checkpoint.read(out)[1].get("steps", 3000) if options.resume else 3000)
+    steps = options.steps or steps
     losses = fit(ddpm, x0, steps, checkpoint=out, **settings)
     print(f"trained for {steps} steps, loss {losses[-100:].mean():.4f} at the end; the model is in {out}")
 

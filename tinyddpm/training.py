@@ -175,7 +175,6 @@ class _Run:
             step = int(bad[0])
             lr = self.settings["lr"]
             raise FloatingPointError(f"the loss is {self.losses[step]} at step {step + 1}: try an lr below {lr}")
-
         if weights and not all(p.isfinite().all() for p in self.parameters):
             raise FloatingPointError(f"the network has weights that are NaN or infinite after step {self.step}")
 
