@@ -88,6 +88,17 @@ def test_the_loss_is_the_squared_error_of_what_is_predicted(predict):
     close(ddpm(x0, t, eps), ((target - ddpm.model(xt, t)) ** 2).mean())
 
 
+@pytest.mark.parametrize("t", [1, 500, 1000])
+def test_the_velocity_to_learn_keeps_its_digits_in_single_precision(t):
+    """The division by sqrt(alpha_bar_t), 0.00005 at the end, would cost four of the seven."""
+    schedule, x0, eps = td.Schedule.cosine(1000), torch.randn(64, 2, generator=seed(1)), torch.randn(64, 2, generator=seed(2))
+    bar = schedule.alpha_bar[t]
+    v = (bar.sqrt() * eps.double() - schedule.one_minus_alpha_bar[t].sqrt() * x0.double()).float()
+    answer = torch.nn.Module()
+    answer.forward = lambda xt, t: v
+    assert td.DDPM(answer, schedule, "v")(x0, t, eps).sqrt() < 3e-7
+
+
 @pytest.mark.parametrize("predict", PREDICTIONS)
 def test_what_is_not_given_is_drawn_in_the_same_order_for_all(predict):
     """The steps, then the noise."""
@@ -108,6 +119,22 @@ def test_the_best_denoiser_is_the_same_in_all_words(predict):
     close(ddpm.sample_ddim((4, 2), 10, 0.5, x_T, seed(3)), td.sample_ddim(SCHEDULE, plain, x_T, 10, 0.5, seed(3)), 1e-9)
     ours, theirs = ddpm.vlb(randn(5, 3, 2), generator=seed(4)), td.vlb_terms(SCHEDULE, plain, randn(5, 3, 2), generator=seed(4))
     close(ours.total, theirs.total, 1e-9)
+
+
+def test_a_subclass_may_change_the_prediction():
+    """Guidance, for instance, is another `eps`: sampling and the bound go through it."""
+
+    class Guided(td.DDPM):
+        def eps(self, xt, t):
+            return 2 * super().eps(xt, t)
+
+    guided, plain, x_T, eps = Guided(td.MLP(2, 8, 1), SCHEDULE), small(), randn(1, 4, 2), randn(2, 4, 2)
+    guided.load_state_dict({name: value.clone() for name, value in plain.state_dict().items()})
+    guided.double(), plain.double()
+    twice = lambda xt, t: 2 * plain.eps(xt, t)  # noqa: E731
+    close(guided.sample((4, 2), x_T, seed(3)), td.sample(SCHEDULE, twice, x_T, generator=seed(3)))
+    close(guided.sample_ddim((4, 2), 5, x_T=x_T), td.sample_ddim(SCHEDULE, twice, x_T, 5))
+    close(guided.vlb(x_T, eps=eps).total, td.vlb_terms(SCHEDULE, twice, x_T, eps=eps).total)
 
 
 @pytest.mark.parametrize("variance", ["beta", "beta_tilde"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import os
 from typing import TypeAlias
 
 import torch
@@ -40,6 +41,30 @@ def check_type(name: str, value: object, expected: type) -> None:
         raise TypeError(f"{name} is of type {type(value).__name__}, expected a {expected.__name__}")
 
 
+def check_flag(name: str, value: bool) -> None:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} = {value!r} is of type {type(value).__name__}, expected True or False")
+
+
+def check_callable(name: str, value: object) -> None:
+    """A function, or anything else that can be called."""
+    if not callable(value):
+        raise TypeError(f"{name} is of type {type(value).__name__}, expected a callable")
+
+
+def check_generator(value: torch.Generator | None) -> None:
+    """A generator, or None; a seed is none."""
+    if value is not None and not isinstance(value, torch.Generator):
+        raise TypeError(f"generator = {value!r} is of type {type(value).__name__}, expected a torch.Generator or None")
+
+
+def check_path(name: str, value: str | os.PathLike[str]) -> None:
+    """A path, as a string or as a Path."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} = {value!r} is of type {type(value).__name__}, expected a path")
+
+
 def check_tensor(name: str, value: Tensor) -> None:
     """A tensor of real floating-point numbers."""
     check_type(name, value, Tensor)
@@ -47,11 +72,34 @@ def check_tensor(name: str, value: Tensor) -> None:
         raise TypeError(f"{name} has dtype {value.dtype}, expected a floating-point dtype")
 
 
+def check_integers(name: str, value: Tensor) -> None:
+    """A tensor of integers."""
+    check_type(name, value, Tensor)
+    if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+        raise TypeError(f"{name} has dtype {value.dtype}, expected an integer dtype such as torch.int64")
+
+
 def check_batch(name: str, value: Tensor) -> None:
     """A floating-point tensor whose first dimension is the batch."""
     check_tensor(name, value)
     if value.ndim == 0:
         raise ValueError(f"{name} has shape (), expected (batch, ...)")
+
+
+def check_examples(name: str, value: Tensor) -> None:
+    """A floating-point tensor of one example or more, the first dimension."""
+    check_batch(name, value)
+    if not value.numel():
+        raise ValueError(f"{name} has shape {tuple(value.shape)}, expected at least one example")
+
+
+def check_finite(name: str, value: Tensor) -> None:
+    """A tensor of numbers that are neither NaN nor infinite."""
+    if value.is_meta:
+        raise ValueError(f"{name} is on meta, expected a device where its numbers are")
+    if not value.isfinite().all():
+        row = f"[{int((~value.isfinite()).nonzero()[0, 0])}]" if value.ndim else ""
+        raise ValueError(f"{name}{row} has an entry that is NaN or infinite, expected finite numbers")
 
 
 def check_like(name: str, value: Tensor, model_name: str, model: Tensor) -> None:
@@ -69,15 +117,16 @@ def check_time(t: Time, T: int, name: str, x: Tensor) -> int | Tensor:
         if not 1 <= check_integer("t", t) <= T:
             raise ValueError(f"t = {t} is outside 1..{T}")
         return int(t)
-    if t.is_floating_point() or t.is_complex() or t.dtype == torch.bool:
-        raise TypeError(f"t has dtype {t.dtype}, expected an integer dtype such as torch.int64")
+    check_integers("t", t)
     if t.ndim and t.shape != x.shape[:1]:
         raise ValueError(f"t has shape {tuple(t.shape)}, expected {tuple(x.shape[:1])}: a step for each row of {name}")
+    if t.is_meta and not x.is_meta:
+        raise ValueError(f"t is on meta, expected {x.device}, where {name} is")
     t = t.to(torch.int64)
     if values_can_be_read(t) and t.numel():
-        low, high = t.aminmax()
-        if low < 1 or high > T:
-            i = int(((t < 1) | (t > T)).flatten().nonzero()[0])
+        outside = (t < 1) | (t > T)
+        if outside.any():
+            i = int(outside.flatten().nonzero()[0])
             raise ValueError(f"t{f'[{i}]' if t.ndim else ''} = {int(t.flatten()[i])} is outside 1..{T}")
     return t.to(device=x.device)
 

@@ -9,13 +9,14 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from tinyddpm._checks import Time, check_like
+from tinyddpm._checks import Time, check_callable, check_like
 
 Model: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # the predicted noise, from x_t (batch, ...) and t (batch,)
 
 
 def ask(model: Model, xt: Tensor, t: Time) -> Tensor:
     """The model's answer for x_t (batch, ...), which must have its shape; `t` is known to be in 1..T."""
+    check_callable("model", model)
     if not isinstance(t, Tensor):
         t = torch.full(xt.shape[:1], t, device=xt.device)
     answer = model(xt, t)

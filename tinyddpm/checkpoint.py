@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 import safetensors.torch
 from torch import Tensor, nn
 
+from tinyddpm._checks import check_path
+
 Where: TypeAlias = str | os.PathLike[str]
 INDEX = "ddpm.json"
 FORMAT = 1
@@ -32,6 +34,7 @@ def write(path: Where, tensors: dict[str, Tensor], info: dict[str, Any]) -> None
     Raises:
         OSError: it cannot be written, because the disk is full for instance; the checkpoint that was there is intact.
     """
+    check_path("path", path)
     folder = Path(path)
     data = safetensors.torch.save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
     digest = hashlib.sha256(data).hexdigest()
@@ -56,6 +59,7 @@ def read(path: Where) -> tuple[dict[str, Tensor], dict[str, Any]]:
         FileNotFoundError: there is no checkpoint.
         ValueError: it is damaged, or something else; a pickle is refused unread.
     """
+    check_path("path", path)
     folder = Path(path)
     if folder.is_file():
         raise ValueError(f"{folder} is a file, expected the folder of a checkpoint (no pickle is ever loaded)")

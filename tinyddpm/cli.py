@@ -230,7 +230,7 @@ def _network(x0: Tensor, width: int | None) -> MLP | UNet:
         raise ValueError(f"DATA has values up to {x0.abs().max():g}, expected pictures as numbers in [-1, 1], or as bytes")
     network = UNet(x0.shape[1], width or 32, levels=2 if x0.shape[2] <= 16 else 3 if x0.shape[2] <= 32 else 4)
     with torch.no_grad():
-        network(x0[:1], torch.ones(1))  # which says so if the sides do not fit, before there is a checkpoint
+        network(x0[:1], torch.ones(1).long())  # which says so if the sides do not fit, before there is a checkpoint
     return network
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from tinyddpm._checks import check_count
+from tinyddpm._checks import check_count, check_generator
 
 Part: TypeAlias = Literal["all", "train", "test"]
 
@@ -27,13 +27,13 @@ def eight_gaussians(n: int, generator: torch.Generator | None = None) -> Tensor:
         generator: where the randomness comes from; without it, PyTorch's default generator.
 
     Raises:
-        TypeError, ValueError: n is not an integer, or below 1.
+        TypeError, ValueError: n is not an integer, or below 1; generator is something else, such as a seed.
 
     Example:
         >>> eight_gaussians(3, torch.Generator().manual_seed(0)).shape
         torch.Size([3, 2])
     """
-    angle = torch.randint(8, (check_count("n", n),), generator=generator) * (math.pi / 4)
+    angle = torch.randint(8, (_checked(n, generator),), generator=generator) * (math.pi / 4)
     centre = EIGHT_GAUSSIANS_RADIUS * torch.stack([angle.cos(), angle.sin()], dim=1)
     return (centre + EIGHT_GAUSSIANS_STD * torch.randn(n, 2, generator=generator)).float()
 
@@ -47,7 +47,7 @@ def two_moons(n: int, generator: torch.Generator | None = None) -> Tensor:
         >>> two_moons(3, torch.Generator().manual_seed(0)).shape
         torch.Size([3, 2])
     """
-    angle = math.pi * torch.rand(check_count("n", n), generator=generator)
+    angle = math.pi * torch.rand(_checked(n, generator), generator=generator)
     side = torch.randint(2, (n,), generator=generator) * 2 - 1  # the upper moon, and its image under a half turn
     points = side[:, None] * torch.stack([angle.cos() - 0.5, angle.sin() - 0.25], dim=1)
     return _standardised(points, torch.tensor([3 / 4, 9 / 16 - 1 / math.pi]), 0.1, generator)
@@ -62,7 +62,7 @@ def swiss_roll(n: int, generator: torch.Generator | None = None) -> Tensor:
         >>> swiss_roll(3, torch.Generator().manual_seed(0)).shape
         torch.Size([3, 2])
     """
-    angle = math.pi * (1.5 + 3 * torch.rand(check_count("n", n), generator=generator))
+    angle = math.pi * (1.5 + 3 * torch.rand(_checked(n, generator), generator=generator))
     points = angle[:, None] * torch.stack([angle.cos(), angle.sin()], dim=1)
     mean = torch.tensor([2.0, 2 / (3 * math.pi)])  # of a cos a and a sin a, for a uniform on (1.5 pi, 4.5 pi)
     square = torch.tensor([39 * math.pi**2 / 8 - 0.25, 39 * math.pi**2 / 8 + 0.25])  # and the means of their squares
@@ -78,10 +78,15 @@ def checkerboard(n: int, generator: torch.Generator | None = None) -> Tensor:
         >>> checkerboard(3, torch.Generator().manual_seed(0)).shape
         torch.Size([3, 2])
     """
-    column = torch.randint(4, (check_count("n", n),), generator=generator)
+    column = torch.randint(4, (_checked(n, generator),), generator=generator)
     row = 2 * torch.randint(2, (n,), generator=generator) + column % 2
     corner = torch.stack([column, row], dim=1) - 2.0
     return ((corner + torch.rand(n, 2, generator=generator)) * math.sqrt(12) / 4).float()  # a side of √12 has variance 1
+
+
+def _checked(n: int, generator: torch.Generator | None) -> int:
+    check_generator(generator)
+    return check_count("n", n)
 
 
 def _standardised(points: Tensor, variance: Tensor, noise_std: float, generator: torch.Generator | None) -> Tensor:
@@ -102,19 +107,28 @@ def digits(part: Part = "all") -> Tensor:
     Raises:
         ValueError: there is no such part.
         ModuleNotFoundError: scikit-learn is not installed.
+
+    Example:
+        >>> digits("test").shape
+        torch.Size([449, 1, 8, 8])
     """
     return _part(torch.from_numpy(_load_digits().images).float()[:, None] / 8 - 1, part)
 
 
 def digit_labels(part: Part = "all") -> Tensor:
-    """Which digit each image of `digits` shows: int64 (1797,), values 0..9. Args and errors as for `digits`."""
+    """Which digit each image of `digits` shows: int64 (1797,), values 0..9. Args and errors as for `digits`.
+
+    Example:
+        >>> digit_labels("test")[:4]
+        tensor([3, 7, 1, 5])
+    """
     return _part(torch.from_numpy(_load_digits().target).long(), part)
 
 
 def _part(rows: Tensor, part: Part) -> Tensor:
     if part not in ("all", "train", "test"):
         raise ValueError(f"part = {part!r} is not one of 'all', 'train', 'test'")
-    test = torch.arange(len(rows)) % 4 == 3
+    test = torch.arange(len(rows), device=rows.device) % 4 == 3
     return rows if part == "all" else rows[test if part == "test" else ~test]
 
 

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from tinyddpm import checkpoint, nets
-from tinyddpm._checks import Time, check_batch, check_count, check_type
+from tinyddpm._checks import Time, check_batch, check_count, check_generator, check_time, check_type
 from tinyddpm._model import ask, in_mode
 from tinyddpm.checkpoint import Where
 from tinyddpm.elbo import VLB, vlb_terms
+from tinyddpm.forward import q_sample
+from tinyddpm.gaussian import standard_normal
 from tinyddpm.loss import noised, simple_loss
-from tinyddpm.posterior import Variance, eps_from_v, eps_from_x0, reverse_variance, v_from_eps, x0_from_eps, x0_from_v
+from tinyddpm.posterior import Variance, eps_from_v, eps_from_x0, reverse_variance, x0_from_eps, x0_from_v
 from tinyddpm.sampling import Callback, sample, sample_ddim
 from tinyddpm.schedule import Schedule
 
@@ -68,27 +70,56 @@ class DDPM(nn.Module):
 
         For "eps" it is `simple_loss`. For "x0" and "v" it is the error of the data and of the velocity, which weighs the
         steps differently.
+
+        Example:
+            >>> ddpm = DDPM(nets.MLP(dim=2), Schedule.linear(T=10))
+            >>> loss = ddpm(torch.zeros(8, 2))
+            >>> loss.backward()
         """
         if self.predict == "eps":
             return simple_loss(self.schedule, self.model, x0, t, eps, generator)
-        check_batch("x0", x0)
         xt, t, eps = noised(self.schedule, x0, t, eps, generator)
-        target = x0 if self.predict == "x0" else v_from_eps(self.schedule, xt, t, eps)
+        # v like x_t with x_0 and eps exchanged and one sign changed, Eq. (4.13): nothing cancels, as it would with x_t.
+        target = x0 if self.predict == "x0" else q_sample(self.schedule, eps, t, -x0)
         return (target - ask(self.model, xt, t)).square().mean()
 
     def eps(self, xt: Tensor, t: Tensor) -> Tensor:
         """The predicted noise in x_t (batch, ...) at t (batch,), whatever it is that the network predicts, after `clip`.
 
         It is the model that the functions of this package take: `vlb_terms(ddpm.schedule, ddpm.eps, x0)`.
+
+        Args:
+            xt: the state after t steps, a floating-point tensor (batch, ...).
+            t: the step in 1..T, a LongTensor (batch,).
+
+        Raises:
+            TypeError, ValueError: as for `q_step`; and the network returns no floating-point tensor in the shape of x_t.
+
+        Example:
+            >>> ddpm = load_pretrained("two_moons")
+            >>> ddpm.eps(torch.zeros(3, 2), torch.tensor([1, 100, 200])).shape
+            torch.Size([3, 2])
         """
-        answer = ask(self.model, xt, t)
+        answer = self._answer(xt, t)
         if self.clip is None and self.predict != "x0":
             return answer if self.predict == "eps" else eps_from_v(self.schedule, xt, t, answer)
         return eps_from_x0(self.schedule, xt, t, self._x0(xt, t, answer))
 
     def x0(self, xt: Tensor, t: Tensor) -> Tensor:
-        """The predicted clean data, after `clip`: the mean of x_0 given x_t, as the network sees it."""
-        return self._x0(xt, t, ask(self.model, xt, t))
+        """The predicted clean data, after `clip`: the mean of x_0 given x_t, as the network sees it.
+
+        Args, result and errors as for `eps`.
+
+        Example:
+            >>> ddpm = load_pretrained("digits")
+            >>> ddpm.x0(torch.randn(3, 1, 8, 8), torch.tensor([1, 100, 200])).abs().max() <= 1  # it clips
+            tensor(True)
+        """
+        return self._x0(xt, t, self._answer(xt, t))
+
+    def _answer(self, xt: Tensor, t: Tensor) -> Tensor:
+        check_batch("xt", xt)
+        return ask(self.model, xt, check_time(t, self.schedule.T, "xt", xt))
 
     def _x0(self, xt: Tensor, t: Tensor, answer: Tensor) -> Tensor:
         convert = {"eps": x0_from_eps, "v": x0_from_v}
@@ -115,6 +146,12 @@ class DDPM(nn.Module):
 
         Raises:
             TypeError, ValueError, FloatingPointError: as for the function `sample`; and x_T has another shape.
+
+        Example:
+            >>> ddpm = load_pretrained("two_moons")
+            >>> points = ddpm.sample((100, 2), generator=torch.Generator().manual_seed(0))
+            >>> points.shape
+            torch.Size([100, 2])
         """
         with in_mode(self, training=False):
             return sample(self.schedule, self.eps, self._start(shape, x_T, generator), self.variance, generator, callback, progress)
@@ -132,6 +169,12 @@ class DDPM(nn.Module):
         """New data in `steps` steps: the function `sample_ddim` of this package, with this network.
 
         Args, result and errors as for `sample`; `steps` and `eta` as for the function `sample_ddim`.
+
+        Example:
+            >>> ddpm = load_pretrained("two_moons")
+            >>> x_T = torch.zeros(2, 2)
+            >>> torch.equal(ddpm.sample_ddim((2, 2), steps=20, x_T=x_T), ddpm.sample_ddim((2, 2), steps=20, x_T=x_T))
+            True
         """
         with in_mode(self, training=False):
             return sample_ddim(
@@ -146,7 +189,13 @@ class DDPM(nn.Module):
         progress: bool = False,
         eps: Tensor | None = None,
     ) -> VLB:
-        """Every term of the variational bound on -log p(x0): `vlb_terms` with this network and variance; arguments as there."""
+        """Every term of the variational bound on -log p(x0): `vlb_terms` with this network and variance; arguments as there.
+
+        Example:
+            >>> bound = load_pretrained("two_moons").vlb(torch.zeros(3, 2))
+            >>> bound.L_t.shape, bound.total.shape
+            (torch.Size([3, 199]), torch.Size([3]))
+        """
         with in_mode(self, training=False):
             return vlb_terms(self.schedule, self.eps, x0, self.variance, levels, eps, generator, progress)
 
@@ -154,19 +203,37 @@ class DDPM(nn.Module):
         """Writes the network's weights and all that is needed to use them to the folder `path`; `load` reads it.
 
         Raises:
+            TypeError: path is neither a string nor a Path.
             OSError: it cannot be written, because the disk is full for instance; what was there is intact.
+
+        Example:
+            >>> import tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     load_pretrained("two_moons").save(folder)
+            ...     load(folder).predict
+            'v'
         """
         checkpoint.write(path, self.tensors(), self.description())
 
     def description(self) -> dict[str, Any]:
-        """What a checkpoint says about it, but for the weights and beta: plain values for JSON."""
+        """What a checkpoint says about it, but for the weights and beta: plain values for JSON.
+
+        Example:
+            >>> DDPM(nets.MLP(dim=2), Schedule.linear(T=10)).description()["network"]
+            {'class': 'MLP', 'arguments': {'dim': 2, 'width': 96, 'depth': 3}}
+        """
         network = type(self.model).__name__
         known = {"class": network, "arguments": self.model.arguments} if type(self.model) in NETWORKS else {"class": network}
         clip = None if self.clip is None else list(self.clip)
         return {"network": known, "T": self.schedule.T, "predict": self.predict, "variance": self.variance, "clip": clip}
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint holds: the weights of the network, and beta."""
+        """What a checkpoint holds: the weights of the network, and beta.
+
+        Example:
+            >>> DDPM(nets.MLP(dim=2), Schedule([0.1, 0.2])).tensors()["schedule.beta"]
+            tensor([0.1000, 0.2000], dtype=torch.float64)
+        """
         weights = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         return {"schedule.beta": self.schedule.beta[1:], **weights}
 
@@ -174,10 +241,11 @@ class DDPM(nn.Module):
         shape = (shape,) if isinstance(shape, int) else shape
         if not isinstance(shape, Sequence) or isinstance(shape, str):
             raise TypeError(f"shape = {shape!r} is of type {type(shape).__name__}, expected a tuple such as (64, 1, 8, 8)")
+        check_generator(generator)
         size = tuple(check_count("shape", side) for side in shape)
         if x_T is None:
             like = next((p for p in self.model.parameters() if p.is_floating_point()), self.schedule.beta.float())
-            return torch.randn(size, generator=generator, dtype=like.dtype, device=like.device)
+            return standard_normal(like.new_empty(size), generator)
         check_type("x_T", x_T, Tensor)
         if x_T.shape != size:
             raise ValueError(f"x_T has shape {tuple(x_T.shape)}, expected {size}, the given shape")
@@ -193,10 +261,20 @@ def load(path: Where, model: nn.Module | None = None) -> DDPM:
             this package.
 
     Raises:
+        TypeError: path is no path, or model no module.
         FileNotFoundError: there is no checkpoint.
         ValueError: it is damaged, or something else (no pickle is ever loaded); the network is not known here, or the
             weights are those of another architecture.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     DDPM(nets.MLP(dim=2), Schedule.cosine(T=100), predict="v").save(folder)
+        ...     load(folder).sample((3, 2)).shape
+        torch.Size([3, 2])
     """
+    if model is not None:
+        check_type("model", model, nn.Module)
     tensors, info = checkpoint.read(path)
     known = {network.__name__: network for network in NETWORKS}
     try:
@@ -238,7 +316,7 @@ def load_pretrained(name: str) -> DDPM:
 def _range(name: str, value: tuple[float, float]) -> tuple[float, float]:
     """Two numbers in ascending order."""
     try:
-        low, high = (float(number) for number in value)
+        low, high = (float(number + 0.0) for number in value)  # to which no string can be added
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} = {value!r} is not a pair of numbers (low, high)") from error
     if not low < high:

@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 from torch.special import log_ndtr
 
-from tinyddpm._checks import check_batch, check_count, check_like, check_number, check_tensor, check_type, values_can_be_read
+from tinyddpm._checks import (
+    check_batch,
+    check_count,
+    check_generator,
+    check_like,
+    check_number,
+    check_tensor,
+    check_type,
+    values_can_be_read,
+)
 from tinyddpm._model import Model, ask
 from tinyddpm._progress import bar
 from tinyddpm.forward import q_marginal, q_sample
@@ -30,11 +39,24 @@ class VLB:
         L_t: (batch, T-1), the divergence of the learned step t from the true one in column t-2, for t = 2..T. Eq. (3.17)
         L_0: (batch,), minus the log-likelihood of the data in the last step, t = 1. Eq. (3.18)
         total: (batch,), their sum, which is never below -log p(x_0) on average. Eq. (3.19)
+
+    Raises:
+        TypeError, ValueError: a term is not a floating-point tensor of this shape.
+
+    Example:
+        >>> VLB(L_T=torch.tensor([0.1]), L_t=torch.tensor([[0.2, 0.3]]), L_0=torch.tensor([1.0])).total
+        tensor([1.6000])
     """
 
     L_T: Tensor
     L_t: Tensor
     L_0: Tensor
+
+    def __post_init__(self) -> None:
+        for name, value, ndim in (("L_T", self.L_T, 1), ("L_t", self.L_t, 2), ("L_0", self.L_0, 1)):
+            check_tensor(name, value)
+            if value.ndim != ndim or len(value) != len(self.L_T):
+                raise ValueError(f"{name} has shape {tuple(value.shape)}, expected {'(batch,)' if ndim == 1 else '(batch, T-1)'}")
 
     @property
     def total(self) -> Tensor:
@@ -42,7 +64,6 @@ class VLB:
         return self.L_T + self.L_t.sum(dim=1) + self.L_0
 
 
-@torch.no_grad()
 def vlb_terms(
     schedule: Schedule,
     model: Model,
@@ -89,19 +110,23 @@ def vlb_terms(
         _check_levels("x0", x0, levels)
     if eps is not None:
         check_like("eps", eps, "x0", x0)
-    data = x0.to(wide)
-    end = q_marginal(schedule, data, schedule.T)
-    L_T = _per_example(end.kl(Gaussian(torch.zeros_like(data), 1.0)))
-    L_t = L_T.new_empty(len(x0), schedule.T - 1)
-    for t in bar(range(1, schedule.T + 1), progress, "bound"):
-        noise = (standard_normal(x0, generator) if eps is None else eps).to(wide)
-        xt = q_sample(schedule, data, t, noise)
-        step = p_step(schedule, xt, t, ask(model, xt.to(x0.dtype), t).to(wide), variance)
-        if t > 1:
-            L_t[:, t - 2] = _per_example(q_posterior(schedule, data, xt, t).kl(step))
-        else:
-            L_0 = _per_example(-(step.log_prob(data) if levels is None else _log_bin(step, data, levels)))
-    return VLB(L_T, L_t, L_0)
+    check_generator(generator)
+    with torch.no_grad():
+        data = x0.to(wide)
+        end = q_marginal(schedule, data, schedule.T)
+        L_T = _per_example(end.kl(Gaussian(torch.zeros_like(data), 1.0)))
+        terms = []
+        for t in bar(range(1, schedule.T + 1), progress, "bound"):
+            noise = (standard_normal(x0, generator) if eps is None else eps).to(wide)
+            xt = q_sample(schedule, data, t, noise)
+            step = p_step(schedule, xt, t, ask(model, xt.to(x0.dtype), t).to(wide), variance)
+            if t > 1:
+                term = q_posterior(schedule, data, xt, t).kl(step)
+            else:
+                term = -(step.log_prob(data) if levels is None else _log_bin(step, data, levels))
+            terms.append(_per_example(term))
+    L_0, *L_t = terms
+    return VLB(L_T, torch.stack(L_t, dim=1) if L_t else L_T.new_empty(len(x0), 0), L_0)
 
 
 def discretised_log_prob(law: Gaussian, x: Tensor, levels: int) -> Tensor:
@@ -133,15 +158,18 @@ def discretised_log_prob(law: Gaussian, x: Tensor, levels: int) -> Tensor:
 
 
 def _log_bin(law: Gaussian, x: Tensor, levels: int) -> Tensor:
-    half, std = 1 / (levels - 1), law.var.clamp(min=torch.finfo(law.var.dtype).tiny).sqrt()  # a certain value has its bin
-    z, width = (x - law.mean) / std, half / std
+    dtype = torch.promote_types(law.mean.dtype, x.dtype)
+    wide = torch.promote_types(dtype, torch.float32)  # PyTorch has no log_ndtr in 16 bits
+    x, mean, var = x.to(wide), law.mean.to(wide), law.var.to(wide)
+    half, std = 1 / (levels - 1), var.clamp(min=torch.finfo(wide).tiny).sqrt()  # a certain value has its bin
+    z, width = (x - mean) / std, half / std
     z = torch.where(x < 0, -z, z)  # the bins are symmetric: the lowest value becomes the highest
     low, high = z - width, torch.where(x.abs() > 1 - half, math.inf, z + width)
     low, high = torch.where(low + high > 0, -high, low), torch.where(low + high > 0, -low, high)  # where nothing cancels
     log_high: Tensor = log_ndtr(high)
     ratio = log_ndtr(low) - log_high  # the log of the share below the bin; 1 minus it, to full precision:
     inside = torch.where(ratio > -math.log(2), (-torch.expm1(ratio)).log(), torch.log1p(-ratio.exp()))
-    return torch.where(log_high == -math.inf, -math.inf, log_high + inside)
+    return torch.where(log_high == -math.inf, -math.inf, log_high + inside).to(dtype)
 
 
 def bits_per_dim(nats: Nats, dims: int) -> Nats:

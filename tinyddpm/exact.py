@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from tinyddpm._checks import Time, check_count, check_integer, check_tensor, check_time, check_type
+from tinyddpm._checks import Time, check_count, check_finite, check_generator, check_integer, check_tensor, check_time, check_type
 from tinyddpm.schedule import Schedule
 
 CHUNK = 2**22  # elements of the largest intermediate tensor
@@ -56,7 +56,7 @@ class GaussianMixture:
         self.variances = one_each.expand_as(self.means).clone()
         self._m = self.means.reshape(K, -1)
         self._v = one_each.reshape(K, -1)  # (K, 1) if the components are round, which saves most of the work
-        self.weights = torch.full((K,), 1 / K).double() if weights is None else _table("weights", weights, at_least_0=True)
+        self.weights = _table("weights", [1 / K] * K if weights is None else weights, at_least_0=True)
         if self.weights.shape != (K,):
             raise ValueError(f"weights has shape {tuple(self.weights.shape)}, expected ({K},), one for each mean")
         if abs(self.weights.sum() - 1) > 1e-6:
@@ -64,19 +64,48 @@ class GaussianMixture:
         self.weights = self.weights / self.weights.sum()
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """`n` draws, float64 (n, ...), from `generator` or else PyTorch's default one."""
+        """`n` draws, float64 (n, ...), from `generator` or else PyTorch's default one.
+
+        Raises:
+            TypeError, ValueError: n is not an integer of 1 or more, or generator not a torch.Generator.
+
+        Example:
+            >>> GaussianMixture([[-1.0, 0.0], [1.0, 0.0]], 0.04).sample(3).shape
+            torch.Size([3, 2])
+        """
+        check_generator(generator)
         which = torch.multinomial(self.weights, check_count("n", n), replacement=True, generator=generator)
-        noise = torch.randn(n, *self.means.shape[1:], dtype=torch.float64, generator=generator)
+        noise = torch.randn(n, *self.means.shape[1:], dtype=torch.float64, device="cpu", generator=generator)
         return self.means[which] + self.variances[which].sqrt() * noise
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """The log density of each point of `x` (batch, ...), in nats: (batch,) in the dtype and on the device of `x`."""
+        """The log density of each point of `x` (batch, ...), in nats: (batch,) in the dtype and on the device of `x`.
+
+        Raises:
+            TypeError, ValueError: x is not a floating-point tensor of such points.
+
+        Example:
+            >>> GaussianMixture([[0.0, 0.0]], 1.0).log_prob(torch.zeros(1, 2))  # -log(2 pi)
+            tensor([-1.8379])
+        """
         self._check_points("x", x)
-        clean = torch.ones(len(x), 1), torch.zeros(len(x), 1)
+        clean = x.new_ones(len(x), 1), x.new_zeros(len(x), 1)
         return self._by_rows(lambda x, bar, noise: self._joint(x, bar, noise, clean=True)[0].logsumexp(dim=1), x, *clean).to(x)
 
     def marginal(self, schedule: Schedule, t: int) -> GaussianMixture:
-        """The law of x_t, which is a mixture again; that of the data for t = 0. Eq. (2.1)"""
+        """The law of x_t, which is a mixture again; that of the data for t = 0. Eq. (2.1)
+
+        Args:
+            schedule: the noise schedule, with T steps.
+            t: an integer in 0..T.
+
+        Raises:
+            TypeError, ValueError: schedule is not a Schedule, or t not such an integer.
+
+        Example:
+            >>> GaussianMixture([-1.0, 1.0], 0.25).marginal(Schedule([0.36]), 1).variances
+            tensor([0.5200, 0.5200], dtype=torch.float64)
+        """
         check_type("schedule", schedule, Schedule)
         if not 0 <= check_integer("t", t) <= schedule.T:
             raise ValueError(f"t = {t} is outside 0..{schedule.T}")
@@ -90,18 +119,27 @@ class GaussianMixture:
             schedule: the noise schedule, with T steps.
             xt: one state, a floating-point tensor in the shape of a data point.
             t: the step, an integer in 1..T.
+
+        Raises:
+            TypeError, ValueError: as for `marginal`; and xt is not a finite floating-point tensor of that shape.
+
+        Example:
+            >>> before = GaussianMixture([-1.0, 1.0], 0.25).reverse_step(Schedule([0.1, 0.36]), torch.tensor(0.0), 2)
+            >>> before.weights
+            tensor([0.5000, 0.5000], dtype=torch.float64)
         """
         check_type("schedule", schedule, Schedule)
         check_tensor("xt", xt)
         if xt.shape != self.means.shape[1:]:
             raise ValueError(f"xt has shape {tuple(xt.shape)}, expected {tuple(self.means.shape[1:])}, that of one point")
+        check_finite("xt", xt)
         check_time(check_integer("t", t), schedule.T, "xt", xt)
         now, before, x = self.marginal(schedule, t), self.marginal(schedule, t - 1), xt.to("cpu", torch.float64)
         # Within a component all is Gaussian: x_{t-1} and the noise of the step add up to x_t.
         gain = schedule.alpha[t].sqrt() * before.variances / now.variances
         means = before.means + gain * (x - now.means)
         variances = before.variances * schedule.beta[t] / now.variances
-        joint, _ = now._joint(x.reshape(1, -1), torch.ones(1, 1), torch.zeros(1, 1))
+        joint, _ = now._joint(x.reshape(1, -1), x.new_ones(1, 1), x.new_zeros(1, 1))
         return GaussianMixture(means, variances, joint.softmax(dim=1)[0])
 
     def eps(self, schedule: Schedule) -> Callable[[Tensor, Time], Tensor]:
@@ -109,6 +147,13 @@ class GaussianMixture:
 
         No network has a smaller squared error. It computes in float64 and answers in the dtype and on the device of
         x_t (batch, ...), for t a LongTensor (batch,) or an integer.
+
+        Raises:
+            TypeError, ValueError: schedule is not a Schedule; and when the model is called, as for `q_step`.
+
+        Example:
+            >>> GaussianMixture([0.0], 1.0).eps(Schedule([0.36]))(torch.tensor([1.0]), 1)  # sqrt(0.36) x_t
+            tensor([0.6000])
         """
         check_type("schedule", schedule, Schedule)
 
@@ -182,7 +227,7 @@ class Empirical(GaussianMixture):
 def _table(name: str, value: Tensor | Sequence[float] | float, at_least_0: bool = False) -> Tensor:
     """Numbers as a float64 tensor of their own."""
     try:
-        table = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)
+        table = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64, device="cpu")
         if table.is_complex() or table.dtype == torch.bool:
             raise TypeError(f"its dtype is {table.dtype}")
         table = table.detach().to("cpu", torch.float64).clone()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Sequence
 from html import escape
+
+from tinyddpm._checks import check_callable, check_number, check_type
 
 try:
     import matplotlib.pyplot as plt
@@ -32,7 +35,13 @@ ICONS = {"minus": "−", "fast-backward": "⏮", "step-backward": "⏪", "play f
 
 
 def style() -> None:
-    """Sets the look of all figures that follow. Their background is opaque, so that they read on dark pages too."""
+    """Sets the look of all figures that follow. Their background is opaque, so that they read on dark pages too.
+
+    Example:
+        >>> style()
+        >>> plt.rcParams["figure.facecolor"]
+        'white'
+    """
     plt.rcParams.update(
         {
             "figure.figsize": (7, 3),
@@ -80,8 +89,24 @@ def player(fig: Figure, draw: Callable[[int], object], steps: Sequence[int], alt
         An object that a notebook displays as the player.
 
     Raises:
-        ValueError: the frames are more than fit into a page.
+        TypeError, ValueError: an argument is of another type; there are no steps or no words, or the frames are more than
+            fit into a page.
+
+    Example:
+        >>> fig, ax = plt.subplots()
+        >>> player(fig, lambda t: ax.set_title(f"t = {t}"), steps=[1, 2], alt="an empty figure, with t in its title")
+        <player: an empty figure, with t in its title>
     """
+    check_type("fig", fig, Figure)
+    check_callable("draw", draw)
+    if not hasattr(steps, "__len__") or isinstance(steps, str):
+        raise TypeError(f"steps = {steps!r} is of type {type(steps).__name__}, expected a sequence of steps")
+    if not len(steps):
+        raise ValueError(f"steps = {steps!r} is empty, expected at least one step")
+    check_type("alt", alt, str)
+    if not alt.strip():
+        raise ValueError(f"alt = {alt!r} is empty, expected what the frames show, in words")
+    check_number("fps", fps, 0, math.inf)
     html = FuncAnimation(fig, draw, frames=steps, interval=1000 / fps).to_jshtml(default_mode="once")  # type: ignore[arg-type]
     plt.close(fig)
     frames = re.findall(r'frames\[\d+\] = "(data:[^"]*)"', html)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tinyddpm._checks import check_like, check_tensor, check_type, values_can_be_read
+from tinyddpm._checks import check_generator, check_like, check_tensor, check_type, values_can_be_read
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -36,6 +36,8 @@ class Gaussian:
     def __init__(self, mean: Tensor, var: Tensor | float) -> None:
         check_tensor("mean", mean)
         if isinstance(var, numbers.Real) and not isinstance(var, bool):
+            if math.isfinite(var) and abs(var) > torch.finfo(mean.dtype).max:
+                raise ValueError(f"var = {var} is beyond the largest number of {mean.dtype}, the dtype of mean")
             var = torch.full_like(mean, float(var))
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "var", var)
@@ -48,7 +50,19 @@ class Gaussian:
                     raise ValueError(f"var has an entry {worst.item()}, expected finite variances of 0 or more")
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """One draw of each element, in the shape, dtype and device of `mean`."""
+        """One draw of each element, in the shape, dtype and device of `mean`.
+
+        Args:
+            generator: where the randomness comes from; without it, PyTorch's default generator.
+
+        Raises:
+            TypeError: generator is not a torch.Generator.
+
+        Example:
+            >>> Gaussian(torch.ones(2), 0.0).sample()
+            tensor([1., 1.])
+        """
+        check_generator(generator)
         return self.mean + self.var.sqrt() * standard_normal(self.mean, generator)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -58,11 +72,19 @@ class Gaussian:
 
         Args:
             x: a tensor of the shape of `mean`.
+
+        Raises:
+            TypeError, ValueError: x is not a floating-point tensor of that shape, or on another device.
+
+        Example:
+            >>> Gaussian(torch.zeros(2), torch.tensor([1.0, 4.0])).log_prob(torch.tensor([0.0, 2.0]))
+            tensor([-0.9189, -2.1121])
         """
         check_like("x", x, "mean", self.mean)
         certain = self.var == 0
         var = torch.where(certain, 1.0, self.var)  # what is not selected below must not spoil the gradient
-        density = -0.5 * (((x - self.mean) / var.sqrt()) ** 2 + var.log() + math.log(2 * math.pi))
+        z = (x - self.mean) / var.sqrt()
+        density = -0.5 * z * z - 0.5 * (var.log() + math.log(2 * math.pi))  # halved first: z² may leave the range of the dtype
         return torch.where(certain, torch.where(x == self.mean, math.inf, -math.inf).to(density), density)
 
     def kl(self, other: Gaussian) -> Tensor:
@@ -73,19 +95,31 @@ class Gaussian:
 
         Args:
             other: a Gaussian of the same shape.
+
+        Raises:
+            TypeError, ValueError: other is not a Gaussian, or of another shape, or on another device.
+
+        Example:
+            >>> Gaussian(torch.zeros(2), 1.0).kl(Gaussian(torch.tensor([0.0, 2.0]), 1.0))
+            tensor([0., 2.])
         """
         check_type("other", other, Gaussian)
         check_like("other.mean", other.mean, "mean", self.mean)
         certain = other.var == 0
         var = torch.where(certain, 1.0, other.var)  # what is not selected below must not spoil the gradient
-        density = 0.5 * (_excess(self.var, var) + ((self.mean - other.mean) / var.sqrt()) ** 2)
+        d = (self.mean - other.mean) / var.sqrt()
+        density = 0.5 * _excess(self.var, var) + 0.5 * d * d  # halved first: d² may leave the range of the dtype
         same = (self.mean == other.mean) & (self.var == 0)
         return torch.where(certain, torch.where(same, 0.0, math.inf).to(density), density)
 
 
 def standard_normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Noise in the shape, dtype and device of a tensor; which numbers does not depend on its layout in memory."""
-    return torch.empty_like(like, memory_format=torch.contiguous_format).normal_(generator=generator)
+    """Noise in the shape, dtype and device of a tensor; which numbers does not depend on its layout in memory.
+
+    A generator draws where it lives: one on the CPU gives the same numbers on every device.
+    """
+    place = like.device if generator is None else generator.device
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=place).to(like.device)
 
 
 def _excess(a: Tensor, b: Tensor) -> Tensor:
@@ -97,5 +131,5 @@ def _excess(a: Tensor, b: Tensor) -> Tensor:
     near = u.abs() < 0.25
     s = u / (2 + u)
     tail = sum(s ** (2 * k) / (2 * k + 3) for k in range(10))
-    far = u - torch.where(near, 1.0, a / b).log()
+    far = u - torch.where(near, 0.0, a.log() - b.log())  # not log(a / b): the ratio may leave the range of the dtype
     return torch.where(near, s * (u - 2 * s * s * tail), far)

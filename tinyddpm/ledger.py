@@ -26,6 +26,8 @@ except ModuleNotFoundError as error:
 
 from sympy.core.function import AppliedUndef
 
+from tinyddpm._checks import check_callable, check_flag, check_number
+
 __all__ = ["CheckFailed", "N", "define", "measure", "refute", "verify"]
 
 MIME = "application/vnd.tinyddpm.check+json"  # the verdict as data, beside the text, in a chapter's stored output
@@ -37,7 +39,16 @@ DIGITS = 30  # of the numbers at which two expressions are told apart
 
 
 class CheckFailed(AssertionError):
-    """An equation's check did not hold, or could not have failed. The message shows the equation and the residual."""
+    """An equation's check did not hold, or could not have failed. The message shows the equation and the residual.
+
+    Example:
+        >>> x = sp.Symbol("x", real=True)
+        >>> try:
+        ...     verify("1.1", (x + 1) ** 2, x**2 + 1)
+        ... except CheckFailed as error:
+        ...     print(error)
+        (1.1) does not hold: left − right = 2*x; it is -2.47 at x = -1.236
+    """
 
 
 class DoesNotHold(CheckFailed):
@@ -63,7 +74,12 @@ class N(sp.Function):  # type: ignore[misc]
     nargs = 3
 
     def doit(self, **hints: Any) -> sp.Expr:
-        """The density written out."""
+        """The density written out.
+
+        Example:
+            >>> N(0, 0, 1).doit()
+            sqrt(2)/(2*sqrt(pi))
+        """
         x, mean, var = (arg.doit(**hints) for arg in self.args)
         return sp.exp(-((x - mean) ** 2) / (2 * var)) / sp.sqrt(2 * sp.pi * var)
 
@@ -108,7 +124,7 @@ class Check:
         if get_ipython() is None:
             print(self)
         else:
-            display.display({"text/plain": str(self), MIME: asdict(self)}, raw=True)  # type: ignore[no-untyped-call]
+            display.display({"text/plain": str(self), MIME: asdict(self)}, raw=True)
 
 
 def verify(
@@ -147,7 +163,14 @@ def verify(
 
     Raises:
         CheckFailed: the claim does not hold, SymPy cannot prove it, or the check accepts a broken version.
-        TypeError: neither or both of the two ways were asked for.
+        TypeError, ValueError: neither or both of the two ways were asked for, or an argument is none of these.
+
+    Example:
+        >>> x = sp.Symbol("x", real=True)
+        >>> verify("1.1", (x + 1) ** 2, x**2 + 2 * x + 1)
+        ✓ (1.1) proved: left − right = 0; rejects 14 broken versions
+        >>> verify("1.2", exact=math.sqrt(2) ** 2, against=2.0)
+        ✓ (1.2) two independent computations agree to 1e-10; rejects 3 broken versions
     """
     _check(tag, lhs, rhs, exact, against, rtol, given, noise, induction, broken, statement).show()
 
@@ -162,7 +185,15 @@ def refute(tag: str, lhs: Any = None, rhs: Any = None, *, slip: str, **claim: An
 
     Raises:
         CheckFailed: the claim holds, or the check fails for another reason than that the two sides differ.
+
+    Example:
+        >>> x = sp.Symbol("x", real=True)
+        >>> refute("1.1", (x + 1) ** 2, x**2 + 1, slip="the mixed term is forgotten")
+        ✗ the mixed term is forgotten: (1.1) does not hold: left − right = 2*x; it is
+          -2.47 at x = -1.236
     """
+    if not isinstance(slip, str):
+        raise TypeError(f"slip = {slip!r} is of type {type(slip).__name__}, expected words")
     try:
         _check(tag, lhs, rhs, **claim)
     except DoesNotHold as error:
@@ -197,12 +228,19 @@ def define(
 
     Raises:
         CheckFailed: the code does not compute the formula, or the check accepts a broken version.
+
+    Example:
+        >>> x = sp.Symbol("x", positive=True)
+        >>> define("1.1", x**2 / 2, lambda x: x * x / 2, [x])
+        ✓ (1.1) the code computes the formula to 1e-12; rejects 5 broken versions
     """
-    _check_tag(tag)
+    _check_common(tag, given, broken, statement, rtol)
+    _check_symbols("args", args)
     if not args:
-        _compare(tag, "definition", formula, code, rtol, _number_slips(formula), broken or {}, statement).show()
+        _compare(tag, "definition", formula, code, rtol, _number_slips(formula, "formula"), broken or {}, statement).show()
         return
-    lhs, formula = formula.args if isinstance(formula, sp.Equality) else (None, sp.sympify(formula))
+    check_callable("code", code)
+    lhs, formula = formula.args if isinstance(formula, sp.Equality) else (None, _expression("formula", formula))
     unknown = formula.subs(given or {}).free_symbols - set(args)
     if unknown:
         raise TypeError(f"({tag}) the formula has symbols that are not in args: {', '.join(sorted(map(_plain, unknown)))}")
@@ -247,9 +285,16 @@ def measure(
 
     Raises:
         CheckFailed: the claim does not hold, or the check accepts a broken version.
+
+    Example:
+        >>> measure("1.1", [0.8, 0.9, 1.0], 2.0)
+        ✓ (1.1) measured: smaller by more than 3 standard errors in 3 runs; rejects 2
+          broken versions
     """
-    _check_tag(tag)
-    a, b = (np.atleast_1d(_array(results)) for results in (low, high))
+    _check_common(tag, None, broken, statement)
+    check_number("errors", errors, 0, math.inf)
+    check_flag("paired", paired)
+    a, b = (np.atleast_1d(_array(results, name)) for name, results in (("low", low), ("high", high)))
     sizes = (len(b),) if paired else (1, *range(3, len(b) + 1))
     if a.ndim != 1 or b.ndim != 1 or len(a) < 3 or (len(a) if paired else len(b)) not in sizes:
         raise CheckFailed(f"({tag}) compares {a.shape} with {b.shape} results, expected at least 3 of each")
@@ -265,15 +310,40 @@ def measure(
         raise DoesNotHold(f"({tag}) does not hold: {a.mean():.4g} is not below {b.mean():.4g} by {errors:g} standard errors")
     wrong = {"the two exchanged": 2 * b.mean() - a, "no difference": a + b.mean() - a.mean(), **(broken or {})}
     for name, results in wrong.items():
-        if holds(np.atleast_1d(_array(results))):
+        if holds(np.atleast_1d(_array(results, f"broken[{name!r}]"))):
             raise CheckFailed(f"({tag}) the check accepts the broken version {name!r}")
     verdict = f"measured: smaller by more than {errors:g} standard errors in {len(a)} runs"
     Check(tag, "measured", verdict, statement, len(wrong), tuple(broken or ())).show()
 
 
-def _check_tag(tag: str) -> None:
+def _check_common(tag: str, given: object, broken: object, statement: object, rtol: float = 1.0) -> None:
+    """What all checks take."""
     if not isinstance(tag, str) or not re.fullmatch(r"\d+\.\d+", tag):
         raise ValueError(f"tag = {tag!r} is not chapter.number, such as '2.7'")
+    for name, value, expected, what in (
+        ("given", given, Mapping, "a mapping from symbols"),
+        ("broken", broken, Mapping, "a mapping from names"),
+        ("statement", statement, str, "a name such as 'S4'"),
+    ):
+        if value is not None and not isinstance(value, expected):
+            raise TypeError(f"({tag}) {name} = {value!r} is of type {type(value).__name__}, expected {what}")
+    if check_number("rtol", rtol, -math.inf, math.inf) < 0:
+        raise ValueError(f"rtol = {rtol} is below 0")
+
+
+def _check_symbols(name: str, value: Sequence[sp.Symbol]) -> None:
+    if not isinstance(value, Sequence) or not all(isinstance(symbol, sp.Symbol) for symbol in value):
+        raise TypeError(f"{name} = {value!r} is not a sequence of SymPy's symbols")
+
+
+def _expression(name: str, value: Any) -> sp.Expr:
+    try:
+        expression = sp.sympify(value)
+    except (sp.SympifyError, TypeError, ValueError):
+        expression = None
+    if not isinstance(expression, sp.Expr):
+        raise TypeError(f"{name} = {value!r} is not an expression of SymPy")
+    return expression
 
 
 # ---- symbolic checks: lhs - rhs simplifies to 0 ----
@@ -284,15 +354,16 @@ def _check(
     given: Mapping[sp.Expr, Any] | None = None, noise: Sequence[sp.Symbol] = (), induction: sp.Symbol | None = None,
     broken: Mapping[str, Any] | None = None, statement: str | None = None,
 ) -> Check:  # fmt: skip
-    _check_tag(tag)
+    _check_common(tag, given, broken, statement, rtol)
+    _check_symbols("noise", noise)
     given, broken = given or {}, broken or {}
     symbolic, numeric = (lhs is not None and rhs is not None), (exact is not None and against is not None)
     if symbolic == numeric:
         raise TypeError(f"equation {tag!r}: give either lhs and rhs, or exact= and against=")
     if numeric:
-        return _compare(tag, "exact", exact, against, rtol, _number_slips(exact), broken, statement)
+        return _compare(tag, "exact", exact, against, rtol, _number_slips(exact, "exact"), broken, statement)
 
-    lhs, rhs = sp.sympify(lhs), sp.sympify(rhs)
+    lhs, rhs = _expression("lhs", lhs), _expression("rhs", rhs)
     if lhs.has(sp.Float) or rhs.has(sp.Float) or any(sp.sympify(v).has(sp.Float) for v in given.values()):
         raise TypeError(f"({tag}) has a rounded number in it; write it as a sympy.Rational")
     if rhs.has(sp.Integral):
@@ -301,7 +372,8 @@ def _check(
         raise TypeError(f"({tag}) given = {given} says what symbols stand for; a key of it is none")
 
     if induction is not None:
-        if not (induction.is_integer and induction.is_positive and induction in lhs.free_symbols | rhs.free_symbols):
+        free = lhs.free_symbols | rhs.free_symbols
+        if not (isinstance(induction, sp.Symbol) and induction.is_integer and induction.is_positive and induction in free):
             raise TypeError(f"({tag}) induction = {induction!r} is not a positive integer symbol of the two sides")
         if noise or any(isinstance(value, N) for value in given.values()):
             raise TypeError(f"({tag}) an induction is about values, not about laws: without noise, and without N in given")
@@ -328,7 +400,7 @@ def _check(
             elif not accepts(slip, claimed, _is_zero):  # what SymPy proves too is no slip, but the claim in other words
                 raise CheckFailed(f"({tag}) the check accepts a broken version of its claim: {_plain(slip)}")
     for name, wrong in broken.items():
-        if accepts(sp.sympify(wrong), True, _same_numbers):
+        if accepts(_expression(f"broken[{name!r}]", wrong), True, _same_numbers):
             raise CheckFailed(f"({tag}) the check accepts the broken version {name!r}: {wrong}")
     verdict = "proved: same mean, same standard deviation" if noise else "proved: left − right = 0"
     verdict += f" for every {induction}, by induction" if induction is not None else ""
@@ -550,7 +622,8 @@ def _compare(
 ) -> Check:  # fmt: skip
     if claim is against and not isinstance(claim, int | float):
         raise CheckFailed(f"({tag}) compares an object with itself")
-    a, b = _array(claim), _array(against)
+    names = ("formula", "code") if kind == "definition" else ("exact", "against")
+    a, b = _array(claim, names[0]), _array(against, names[1])
     if a.shape != b.shape:
         raise CheckFailed(f"({tag}) compares the shapes {a.shape} and {b.shape}")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
@@ -565,25 +638,29 @@ def _compare(
         elif not np.allclose(slip, a, rtol=1e-14, atol=0):  # else it is the claim itself, such as the negative of zero
             raise CheckFailed(f"({tag}) the check accepts a broken version of its claim")
     for name, wrong in broken.items():
-        if _array(wrong).shape != b.shape:
-            raise CheckFailed(f"({tag}) the broken version {name!r} has the shape {_array(wrong).shape}, expected {b.shape}")
-        if _relative_error(_array(wrong), b) <= rtol:
+        other = _array(wrong, f"broken[{name!r}]")
+        if other.shape != b.shape:
+            raise CheckFailed(f"({tag}) the broken version {name!r} has the shape {other.shape}, expected {b.shape}")
+        if _relative_error(other, b) <= rtol:
             raise CheckFailed(f"({tag}) the check accepts the broken version {name!r}")
     verdict = "the code computes the formula" if kind == "definition" else "two independent computations agree"
     return Check(tag, kind, f"{verdict} to {rtol:.0e}", statement, rejected + len(broken), tuple(broken))
 
 
-def _number_slips(claim: Any) -> list[np.ndarray[Any, Any]]:
+def _number_slips(claim: Any, name: str = "claim") -> list[np.ndarray[Any, Any]]:
     """The sign, a factor of two, one percent, and an index wrong."""
-    a = _array(claim)
+    a = _array(claim, name)
     return [-a, 2 * a, 1.01 * a, np.roll(a, 1)]
 
 
-def _array(value: Any) -> np.ndarray[Any, Any]:
-    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-    if array.dtype.kind not in "fiuO":
-        raise TypeError(f"numbers of dtype {array.dtype} are compared, expected real ones")
-    return array.astype(np.float64)
+def _array(value: Any, name: str = "slip") -> np.ndarray[Any, Any]:
+    try:
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+        if array.dtype.kind not in "fiuO":
+            raise TypeError(f"numbers of dtype {array.dtype} are compared, expected real ones")
+        return array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} = {value!r} is no array of numbers: {error}") from error
 
 
 def _relative_error(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tinyddpm._checks import check_batch, check_count, check_number, check_tensor
+from tinyddpm._checks import check_batch, check_count, check_finite, check_number, check_tensor
 from tinyddpm.data import EIGHT_GAUSSIANS_RADIUS, EIGHT_GAUSSIANS_STD
 
 
@@ -23,7 +23,7 @@ def sliced_wasserstein(x: Tensor, y: Tensor, directions: int = 256) -> float:
         directions: how many directions to look from.
 
     Raises:
-        TypeError, ValueError: x is not such a tensor, has no points, or y has another shape.
+        TypeError, ValueError: x is not such a tensor, has no points or one that is not finite, or y has another shape.
 
     Example:
         >>> sliced_wasserstein(torch.zeros(3, 1), torch.ones(3, 1))
@@ -32,8 +32,9 @@ def sliced_wasserstein(x: Tensor, y: Tensor, directions: int = 256) -> float:
     a, b = _pair(x, y)
     if a.shape != b.shape:
         raise ValueError(f"y has shape {tuple(y.shape)}, expected {tuple(x.shape)}, the shape of x")
-    normal = torch.randn(a.shape[1], check_count("directions", directions), generator=torch.Generator().manual_seed(0))
-    sides = normal.double() / normal.double().norm(dim=0)
+    shape, zero = (a.shape[1], check_count("directions", directions)), torch.Generator().manual_seed(0)
+    normal = torch.randn(shape, generator=zero, dtype=torch.float32, device="cpu").double()
+    sides = normal / normal.norm(dim=0)
     return float(((a @ sides).sort(dim=0).values - (b @ sides).sort(dim=0).values).square().mean().sqrt())
 
 
@@ -47,7 +48,7 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
         x, y: floating-point tensors (n, ...) and (m, ...) of at least two points each.
 
     Raises:
-        TypeError, ValueError: they are not such tensors.
+        TypeError, ValueError: they are not such tensors, or have an entry that is not finite.
 
     Example:
         >>> energy_distance(torch.tensor([[0.0], [0.0]]), torch.tensor([[1.0], [1.0]]))
@@ -70,7 +71,7 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
         x, y: floating-point tensors (n, d) and (m, d) of at least two points each.
 
     Raises:
-        TypeError, ValueError: they are not such tensors.
+        TypeError, ValueError: they are not such tensors, or have an entry that is not finite.
 
     Example:
         >>> frechet_distance(torch.tensor([[0.0], [2.0]]), torch.tensor([[3.0], [5.0]]))
@@ -85,10 +86,20 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
 
 
 def nearest(x: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
-    """For each point of `x` (n, ...) the distance to the nearest of `among` (m, ...), and which it is: (n,) and (n,)."""
-    a, b = _pair(x, among, names=("x", "among"))
+    """For each point of `x` (n, ...) the distance to the nearest of `among` (m, ...), and which it is: (n,) and (n,).
+
+    The distances are in the dtype of `x`, and both are on its device.
+
+    Raises:
+        TypeError, ValueError: they are not floating-point tensors, one has no points, or their points have different shapes.
+
+    Example:
+        >>> nearest(torch.tensor([[0.0], [5.0]]), among=torch.tensor([[1.0], [4.0], [9.0]]))
+        (tensor([1., 1.]), tensor([0, 1]))
+    """
+    a, b = _pair(x, among, names=("x", "among"), finite=False)
     distance, index = _distances(a, b).min(dim=1)
-    return distance, index
+    return distance.to(x), index.to(x.device)
 
 
 @dataclass(frozen=True)
@@ -96,9 +107,13 @@ class Modes:
     """How points fall on the modes of a mixture.
 
     Attributes:
-        counts: (K,), how many points are within the radius of each mode.
+        counts: (K,), how many points are within the radius of each mode; on the CPU.
         covered: how many modes have at least a tenth of their fair share.
         off: the share of points that are near no mode.
+
+    Example:
+        >>> ring_modes(torch.tensor([[EIGHT_GAUSSIANS_RADIUS, 0.0], [0.0, 0.0]]))
+        Modes(counts=tensor([1, 0, 0, 0, 0, 0, 0, 0]), covered=1, off=0.5)
     """
 
     counts: Tensor
@@ -113,6 +128,9 @@ def ring_modes(x: Tensor, sigmas: float = 3.0) -> Modes:
         x: points (n, 2).
         sigmas: the radius of a mode in standard deviations.
 
+    Raises:
+        TypeError, ValueError: x is not a floating-point tensor (n, 2) with at least one point, or sigmas not above 0.
+
     Example:
         >>> ring_modes(torch.tensor([[EIGHT_GAUSSIANS_RADIUS, 0.0], [0.0, 0.0]])).off
         0.5
@@ -121,8 +139,8 @@ def ring_modes(x: Tensor, sigmas: float = 3.0) -> Modes:
     check_tensor("x", x)
     if x.ndim != 2 or x.shape[1] != 2 or not len(x):
         raise ValueError(f"x has shape {tuple(x.shape)}, expected (n, 2) with at least one point")
-    angle = torch.arange(8) * (math.pi / 4)
-    distance, index = nearest(x, EIGHT_GAUSSIANS_RADIUS * torch.stack([angle.cos(), angle.sin()], dim=1))
+    angle = torch.arange(8, dtype=torch.float32, device="cpu") * (math.pi / 4)
+    distance, index = nearest(x.to("cpu", torch.float64), EIGHT_GAUSSIANS_RADIUS * torch.stack([angle.cos(), angle.sin()], dim=1))
     near = distance < sigmas * EIGHT_GAUSSIANS_STD
     counts = torch.bincount(index[near], minlength=8)
     return Modes(counts, int((counts >= len(x) / 80).sum()), 1 - float(near.double().mean()))
@@ -132,12 +150,14 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")  # exact, also between near points far from 0
 
 
-def _pair(x: Tensor, y: Tensor, least: int = 1, names: tuple[str, str] = ("x", "y")) -> tuple[Tensor, Tensor]:
+def _pair(x: Tensor, y: Tensor, least: int = 1, names: tuple[str, str] = ("x", "y"), finite: bool = True) -> tuple[Tensor, Tensor]:
     """Two sets of flat points of the same size, in float64."""
     for name, value in zip(names, (x, y), strict=True):
         check_batch(name, value)
         if len(value) < least or not value.numel():
             raise ValueError(f"{name} has shape {tuple(value.shape)}, expected at least {least} points")
+        if finite:
+            check_finite(name, value)
     if x.shape[1:] != y.shape[1:]:
         raise ValueError(f"{names[1]} has points of shape {tuple(y.shape[1:])}, expected {tuple(x.shape[1:])}, as {names[0]} has")
     flat = [value.detach().to("cpu", torch.float64).reshape(len(value), -1) for value in (x, y)]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from tinyddpm._checks import check_count
+from tinyddpm._checks import check_batch, check_count, check_integers, check_type
 
 
 def time_embedding(t: Tensor, size: int) -> Tensor:
@@ -19,11 +19,19 @@ def time_embedding(t: Tensor, size: int) -> Tensor:
 
     Steps that are close get vectors that are close (Vaswani et al. 2017, section 3.5).
 
+    Raises:
+        TypeError, ValueError: t has not one dimension, or size is not an even number of 2 or more.
+
     Example:
         >>> time_embedding(torch.tensor([0]), 4)
         tensor([[0., 0., 1., 1.]])
     """
-    rates = torch.exp(-math.log(10000) * torch.arange(size // 2, device=t.device) / (size // 2))
+    check_type("t", t, Tensor)
+    if t.ndim != 1:
+        raise ValueError(f"t has shape {tuple(t.shape)}, expected (batch,)")
+    if check_count("size", size, least=2) % 2:
+        raise ValueError(f"size = {size} is not a multiple of 2")
+    rates = torch.exp(-math.log(10000) * torch.arange(size // 2, dtype=torch.float32, device=t.device) / (size // 2))
     angles = t[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
@@ -50,6 +58,9 @@ class MLP(nn.Module):
         width: the number of features.
         depth: the number of residual blocks.
 
+    Raises:
+        TypeError, ValueError: one of them is not an integer of 1 or more.
+
     Example:
         >>> MLP(dim=2)(torch.zeros(5, 2), torch.ones(5).long()).shape
         torch.Size([5, 2])
@@ -66,10 +77,20 @@ class MLP(nn.Module):
         self.last = nn.Linear(width, dim)
 
     def forward(self, xt: Tensor, t: Tensor) -> Tensor:
-        """The answer for x_t at t; in training, the predicted noise."""
+        """The answer for x_t at t; in training, the predicted noise.
+
+        Raises:
+            TypeError, ValueError: xt has another shape than (batch, dim), or another dtype or device than the network; t is
+                no tensor of integers (batch,) there.
+
+        Example:
+            >>> MLP(dim=3).forward(torch.zeros(5, 3), torch.ones(5).long()).shape
+            torch.Size([5, 3])
+        """
+        check_batch("xt", xt)
         if xt.ndim != 2 or xt.shape[1] != self.dim:
             raise ValueError(f"xt has shape {tuple(xt.shape)}, expected (batch, {self.dim})")
-        _check_steps(t, xt)
+        _check_input(xt, t, self.first.weight)
         time, h = self.time(t), self.first(xt)
         for block in self.blocks:
             h = block(h, time)
@@ -102,6 +123,9 @@ class UNet(nn.Module):
         levels: how many sizes there are, 2 for pictures of 8x8 pixels, 3 or 4 for 32x32 and 64x64. The sides must be
             divisible by 2 ** (levels - 1).
 
+    Raises:
+        TypeError, ValueError: one of them is not an integer of 1 or more, or width not a multiple of 8.
+
     Example:
         >>> UNet(channels=1, width=8)(torch.zeros(5, 1, 8, 8), torch.ones(5).long()).shape
         torch.Size([5, 1, 8, 8])
@@ -124,11 +148,21 @@ class UNet(nn.Module):
         self.last = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), _zero(nn.Conv2d(width, channels, 3, padding=1)))
 
     def forward(self, xt: Tensor, t: Tensor) -> Tensor:
-        """The answer for x_t at t; in training, the predicted noise."""
+        """The answer for x_t at t; in training, the predicted noise.
+
+        Raises:
+            TypeError, ValueError: xt has another number of channels, sides that cannot be halved, or another dtype or device
+                than the network; t is no tensor of integers (batch,) there.
+
+        Example:
+            >>> UNet(channels=3, width=8, levels=3).forward(torch.zeros(5, 3, 16, 32), torch.ones(5).long()).shape
+            torch.Size([5, 3, 16, 32])
+        """
+        check_batch("xt", xt)
         if xt.ndim != 4 or xt.shape[1] != self.channels or xt.shape[2] % self.factor or xt.shape[3] % self.factor:
             expected = f"(batch, {self.channels}, height, width) with sides divisible by {self.factor}"
             raise ValueError(f"xt has shape {tuple(xt.shape)}, expected {expected}")
-        _check_steps(t, xt)
+        _check_input(xt, t, self.first.weight)
         time, h, found = self.time(t), self.first(xt), []
         for level, block in enumerate(self.down):
             h = block(F.avg_pool2d(h, 2) if level else h, time)
@@ -170,7 +204,14 @@ class _Attention(nn.Module):
         return h + f
 
 
-def _check_steps(t: Tensor, xt: Tensor) -> None:
+def _check_input(xt: Tensor, t: Tensor, weight: Tensor) -> None:
+    """A step for each row, and the dtype and device of the network: PyTorch's own errors name none of them."""
+    if xt.dtype != weight.dtype and (xt.is_meta or not torch.is_autocast_enabled(xt.device.type)):
+        raise TypeError(f"xt has dtype {xt.dtype}, expected {weight.dtype}, that of the network")
+    check_integers("t", t)
+    for name, value in (("xt", xt), ("t", t)):
+        if value.device != weight.device:
+            raise ValueError(f"{name} is on {value.device}, expected {weight.device}, where the network is")
     if t.shape != xt.shape[:1]:
         raise ValueError(f"t has shape {tuple(t.shape)}, expected {tuple(xt.shape[:1])}, a step for each row of xt")
 

@@ -78,7 +78,7 @@ def p_step(schedule: Schedule, xt: Tensor, t: Time, eps: Tensor, variance: Varia
     check_tensor("xt", xt)
     check_like("eps", eps, "xt", xt)
     alpha, beta, noise = schedule.rows(("alpha", "beta", "one_minus_alpha_bar"), t, xt, "xt")
-    mean = (xt - (beta / noise.sqrt()).to(xt) * eps) / alpha.sqrt().to(xt)
+    mean = (xt - (beta / noise.sqrt()).to(xt) * eps) / _root(alpha, xt)
     return Gaussian(mean, reverse_variance(schedule, t, xt, variance, "xt").to(mean).expand_as(mean))
 
 
@@ -193,4 +193,10 @@ def _rates(schedule: Schedule, xt: Tensor, t: Time, name: str, known: Tensor) ->
     check_tensor("xt", xt)
     check_like(name, known, "xt", xt)
     signal, noise = schedule.rows(("alpha_bar", "one_minus_alpha_bar"), t, xt, "xt")
-    return signal.sqrt().to(xt), noise.sqrt().to(xt)
+    return _root(signal, xt), _root(noise, xt)
+
+
+def _root(share: Tensor, x: Tensor) -> Tensor:
+    """The root of a share of the variance, in the dtype of x; not 0 where rounding would make it so, because 0 / 0 is NaN."""
+    limits = torch.finfo(x.dtype)
+    return share.sqrt().to(x).clamp(min=limits.tiny * limits.eps)

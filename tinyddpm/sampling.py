@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from tinyddpm._checks import check_batch, check_count, check_number, check_type
+from tinyddpm._checks import check_batch, check_callable, check_count, check_generator, check_number, check_type, values_can_be_read
 from tinyddpm._model import Model, ask
 from tinyddpm._progress import bar
 from tinyddpm.gaussian import standard_normal
@@ -19,7 +20,6 @@ from tinyddpm.schedule import Schedule
 Callback: TypeAlias = Callable[[int, Tensor], object]  # called with t and x_t
 
 
-@torch.no_grad()
 def sample(
     schedule: Schedule,
     model: Model,
@@ -47,31 +47,33 @@ def sample(
 
     Raises:
         TypeError, ValueError: as for `p_step`; the model returns no floating-point tensor in the shape of x_t.
-        FloatingPointError: the model returns NaN or an infinity; the message says at which t.
+        FloatingPointError: the model returns NaN or an infinity; the message says at which t. Under torch.compile and
+            torch.func.vmap, where no value can be looked at, it is not raised.
 
     Example:
         >>> sample(Schedule([0.19]), lambda xt, t: 0 * xt, torch.ones(1, 2))
         tensor([[1.1111, 1.1111]])
     """
-    check_type("schedule", schedule, Schedule)
-    check_batch("x_T", x_T)
-    shrink = schedule.alpha.sqrt().tolist()
-    share = (schedule.beta / schedule.one_minus_alpha_bar.sqrt()).tolist()  # row 0 is never used
-    steps = torch.arange(1, schedule.T + 1)
-    std = [0.0, *reverse_variance(schedule, steps, steps, variance).sqrt().tolist()]
+    _check(schedule, x_T, generator, callback)
+    steps = torch.arange(schedule.T + 1, device="cpu").clamp(min=1)  # row 0 of each table is never used
+    # Tensors of one number each, as torch.compile can trace no float from a tensor. They stand second in a product: only
+    # there are they, like floats, not rounded first to the 16 bits of another factor.
+    shrink = schedule.alpha.sqrt().unbind()
+    share = (schedule.beta / schedule.one_minus_alpha_bar.sqrt()).unbind()
+    std = reverse_variance(schedule, steps, steps, variance).sqrt().unbind()
     x = x_T
-    for t in bar(range(schedule.T, 0, -1), progress, "sampling"):
-        if callback is not None:
-            callback(t, x)
-        x = (x - share[t] * _finite(ask(model, x, t), t, x)) / shrink[t]
-        if t > 1:  # the last step adds no noise
-            x = x + std[t] * standard_normal(x, generator)
+    with torch.no_grad():
+        for t in bar(range(schedule.T, 0, -1), progress, "sampling"):
+            if callback is not None:
+                callback(t, x)
+            x = (x - _finite(ask(model, x, t), t, x) * share[t]) / shrink[t]
+            if t > 1:  # the last step adds no noise
+                x = x + standard_normal(x, generator) * std[t]
     if callback is not None:
         callback(0, x)
     return x
 
 
-@torch.no_grad()
 def sample_ddim(
     schedule: Schedule,
     model: Model,
@@ -103,24 +105,27 @@ def sample_ddim(
         >>> sample_ddim(Schedule([0.19, 0.5]), lambda xt, t: 0 * xt, torch.ones(1, 2), steps=1)
         tensor([[1.5713, 1.5713]])
     """
-    check_type("schedule", schedule, Schedule)
-    check_batch("x_T", x_T)
+    _check(schedule, x_T, generator, callback)
     if not 0 <= check_number("eta", eta, -math.inf, math.inf) <= 1:
         raise ValueError(f"eta = {eta} is outside 0..1")
     times = ddim_times(schedule.T, steps)
-    signal, noise = schedule.alpha_bar.sqrt().tolist(), schedule.one_minus_alpha_bar.sqrt().tolist()
-    logs = torch.log1p(-schedule.beta)  # their sum between two times gives 1 - alpha_bar_t / alpha_bar_s without cancellation
+    noises = schedule.one_minus_alpha_bar[times].sqrt()
+    # The log of alpha_bar_t / alpha_bar_s, from which follows 1 minus that ratio without cancellation.
+    left = torch.stack([torch.log1p(-schedule.beta[s + 1 : t + 1]).sum() for s, t in pairwise(times)])
+    fresh_ones = eta * noises[:-1] / noises[1:] * (-left.expm1()).sqrt()
+    old_ones = (noises[:-1] ** 2 - fresh_ones**2).clamp(min=0).sqrt()
+    noise, grow, fresh, old = (table.unbind() for table in (noises, (-left / 2).exp(), fresh_ones, old_ones))  # as in `sample`
     x = x_T
-    for i in bar(range(steps, 0, -1), progress, "sampling"):
-        t, s = times[i], times[i - 1]
-        if callback is not None:
-            callback(t, x)
-        eps = _finite(ask(model, x, t), t, x)
-        fresh = eta * noise[s] / noise[t] * math.sqrt(-math.expm1(logs[s + 1 : t + 1].sum()))
-        x0 = (x - noise[t] * eps) / signal[t]
-        x = signal[s] * x0 + math.sqrt(max(noise[s] ** 2 - fresh**2, 0)) * eps
-        if fresh > 0:
-            x = x + fresh * standard_normal(x, generator)
+    with torch.no_grad():
+        for i in bar(range(steps, 0, -1), progress, "sampling"):
+            t = times[i]
+            if callback is not None:
+                callback(t, x)
+            eps = _finite(ask(model, x, t), t, x)
+            # sqrt(alpha_bar_s) x_0 for the x_0 that the model sees, which itself may be beyond the dtype; and the noise in it.
+            x = (x - eps * noise[i]) * grow[i - 1] + eps * old[i - 1]
+            if eta > 0 and i > 1:  # the last step adds no noise
+                x = x + standard_normal(x, generator) * fresh[i - 1]
     if callback is not None:
         callback(0, x)
     return x
@@ -141,9 +146,17 @@ def ddim_times(T: int, steps: int) -> list[int]:
     return [T * i // steps for i in range(steps + 1)]
 
 
+def _check(schedule: Schedule, x_T: Tensor, generator: torch.Generator | None, callback: Callback | None) -> None:
+    check_type("schedule", schedule, Schedule)
+    check_batch("x_T", x_T)
+    check_generator(generator)
+    if callback is not None:
+        check_callable("callback", callback)
+
+
 def _finite(eps: Tensor, t: int, x: Tensor) -> Tensor:
     # One sum tells of almost every finite tensor that it is finite, at a fraction of the cost of a look at each element.
-    if not math.isfinite(eps.sum()) and not eps.isfinite().all():
+    if values_can_be_read(eps) and not math.isfinite(eps.sum()) and not eps.isfinite().all():
         bad = int((~eps.isfinite()).sum())
         raise FloatingPointError(f"model(x_t, t) has {bad} of {eps.numel()} elements that are NaN or infinite, at t = {t}")
     return eps.to(x.dtype)

@@ -68,6 +68,9 @@ class Schedule:
     def linear(cls, T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedule:
         """beta grows by equal amounts from beta_1 to beta_T (Ho et al. 2020, section 4). With T = 1 it is beta_1.
 
+        Raises:
+            TypeError, ValueError: T is not an integer of 1 or more, or beta_1 or beta_T not a number inside (0, 1).
+
         Example:
             >>> Schedule.linear(T=3, beta_1=0.1, beta_T=0.3).beta
             tensor([0.0000, 0.1000, 0.2000, 0.3000], dtype=torch.float64)
@@ -86,6 +89,9 @@ class Schedule:
             T: the number of steps.
             s: the offset, 0 or more, that keeps the first steps from being too small.
             max_beta: the largest beta, inside (0, 1). The last step would otherwise have beta_T = 1.
+
+        Raises:
+            TypeError, ValueError: an argument is not such a number.
 
         Example:
             >>> Schedule.cosine(T=3).beta
@@ -119,12 +125,26 @@ class Schedule:
             A tensor (batch, 1, ..., 1) with as many dimensions as `x`, or a scalar tensor for a single t.
 
         Raises:
-            TypeError, ValueError: as for `q_step`; and there is no such table.
+            TypeError, ValueError: as for `q_step`; there is no such table, or back is neither 0 nor 1.
+
+        Example:
+            >>> Schedule([0.1, 0.2]).at("alpha_bar", torch.tensor([2, 1]), torch.zeros(2, 3))
+            tensor([[0.7200],
+                    [0.9000]], dtype=torch.float64)
         """
         return self.rows((table,), t, x, name, back)[0]
 
     def rows(self, tables: Sequence[str], t: Time, x: Tensor, name: str = "x", back: Literal[0, 1] = 0) -> list[Tensor]:
-        """The same as `at` for several tables, with one look at `t`."""
+        """The same as `at` for several `tables`, named in a list or a tuple, with one look at `t`; errors as for `at`.
+
+        Example:
+            >>> Schedule([0.1, 0.2]).rows(("beta", "alpha"), 2, torch.zeros(2, 3))
+            [tensor(0.2000, dtype=torch.float64), tensor(0.8000, dtype=torch.float64)]
+        """
+        if not isinstance(tables, list | tuple):
+            raise TypeError(f"tables = {tables!r} is of type {type(tables).__name__}, expected a list or tuple of names")
+        if back not in (0, 1):
+            raise ValueError(f"back = {back!r} is not one of 0, 1")
         for table in tables:
             if table not in TABLES:
                 raise ValueError(f"table = {table!r} is not one of {', '.join(TABLES)}")
@@ -142,7 +162,10 @@ class Schedule:
             return table
         if (name, device) not in self._copies:
             dtype = torch.float32 if device.type == "mps" else torch.float64  # that device has no float64
-            self._copies[name, device] = table.to(device=device, dtype=dtype)
+            copy = table.to(device=device, dtype=dtype)
+            if torch.compiler.is_compiling():
+                return copy  # which belongs to what is being traced: not to keep
+            self._copies[name, device] = copy
         return self._copies[name, device]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tinyddpm import checkpoint as checkpoints
-from tinyddpm._checks import check_batch, check_count, check_number
+from tinyddpm._checks import check_count, check_examples, check_finite, check_flag, check_number, check_path
 from tinyddpm._model import in_mode
 from tinyddpm._progress import bar
 from tinyddpm.checkpoint import Where
@@ -79,13 +79,24 @@ def fit(
         FileExistsError: `checkpoint` has one already, and it is not the one to resume.
         FloatingPointError: the loss is NaN or infinite; the message says at which step.
         OSError: a checkpoint cannot be written; the one before is intact.
+
+    Example:
+        >>> from tinyddpm import DDPM, MLP, Schedule, data
+        >>> ddpm = DDPM(MLP(dim=2, width=32), Schedule.cosine(T=100), predict="v")
+        >>> losses = fit(ddpm, data.two_moons(1000, torch.Generator().manual_seed(0)), steps=150, progress=False)
+        >>> losses[-20:].mean() < losses[:20].mean()
+        tensor(True)
     """
-    check_batch("x0", x0)
-    if not x0.numel():
-        raise ValueError(f"x0 has shape {tuple(x0.shape)}, expected at least one example")
-    if not x0.isfinite().all():
-        row = int((~x0.isfinite()).nonzero()[0, 0])
-        raise ValueError(f"x0[{row}] has an entry that is NaN or infinite")
+    if not isinstance(ddpm, nn.Module) or not hasattr(ddpm, "schedule"):
+        raise TypeError(f"ddpm is of type {type(ddpm).__name__}, expected a DDPM")
+    check_examples("x0", x0)
+    check_finite("x0", x0)
+    check_flag("progress", progress)
+    if mixed_precision is not None:
+        check_flag("mixed_precision", mixed_precision)
+    for name, folder in (("checkpoint", checkpoint), ("resume", resume)):
+        if folder is not None:
+            check_path(name, folder)
     if not 0 <= check_number("ema", ema, -math.inf, math.inf) < 1:
         raise ValueError(f"ema = {ema} is outside [0, 1)")
     if not any(p.requires_grad for p in ddpm.model.parameters()):
@@ -271,8 +282,15 @@ def _at(ddpm: DDPM, device: torch.device | str | None) -> Iterator[torch.device]
     if device is None:
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else home
     try:
-        with in_mode(ddpm.to(device), training=True):
-            yield torch.device(device)
+        place = torch.device(device)
+        torch.empty(0, device=place)  # which says so if it is not there
+    except (AssertionError, RuntimeError, TypeError) as error:
+        raise ValueError(f"device = {device!r} is no device of this machine: {str(error).splitlines()[0]}") from error
+    if place.type == "meta":
+        raise ValueError("device = 'meta' has no numbers, expected a device such as 'cpu' or 'cuda'")
+    try:
+        with in_mode(ddpm.to(place), training=True):
+            yield place
     finally:
         ddpm.to(home)
 
