@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(wildcard _config.yml _toc.yml *.md chapters/*.ipynb tinyddpm/*.py tools/*.py _static/*)
 
-.PHONY: help book test chapters wheel clean
+.PHONY: help book test chapters lint mutation dist clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -16,11 +16,20 @@ test: .venv/.done  ## every test: the package, the chapters, the book
 chapters: .venv/.done  ## run the chapters again and store their outputs
 	$(BIN)/python tools/run_chapters.py chapters/*.ipynb
 
-wheel: .venv/.done  ## the package, in dist
-	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+lint: .venv/.done  ## style and types: ruff, mypy, and what makes a notebook safe to store
+	$(BIN)/pre-commit run --all-files
+	$(BIN)/python -m mypy
+
+mutation: .venv/.mutmut  ## breaks the mathematics in some thousand places, one at a time, and counts what the tests notice
+	$(BIN)/python tools/mutation.py
+
+dist: .venv/.done  ## the package as it is published, wheel and source, in dist
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation .
+	$(BIN)/python -m twine check --strict dist/*
 
 clean:  ## remove what was built, the environment too
-	rm -rf .venv _build dist
+	rm -rf .venv _build dist mutants
 
 # The files .done and .installed are written last, so that what was interrupted or failed is made again.
 
@@ -28,6 +37,10 @@ clean:  ## remove what was built, the environment too
 _build/.done: .venv/.done $(SOURCES)
 	rm -rf _build
 	$(BIN)/jupyter-book build . -n -W --keep-going
+	@touch $@
+
+.venv/.mutmut: .venv/.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check mutmut==3.8.1
 	@touch $@
 
 .venv/.done: .venv/.installed pyproject.toml hatch_build.py

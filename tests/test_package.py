@@ -1,41 +1,40 @@
-"""The package from its wheel: what is in it, what it imports, and a chapter that runs with nothing but it."""
+"""The package as it is published: what is in it, and that it works where nothing is installed but it and what it asks for."""
 
 import os
 import re
 import subprocess
 import sys
+import tarfile
+import venv
 import zipfile
 from email import message_from_string
+from importlib import metadata
+from pathlib import Path
 
 import nbformat
 import notebooks
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from packaging.requirements import Requirement
 from set_repository import repository_url
 
 import tinyddpm as td
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory):
-    """The wheel, built from this folder."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--wheel-dir",
-        str(folder),
-        ".",
-    ]
-    subprocess.run(command, cwd=notebooks.ROOT, check=True)
-    (built,) = folder.glob("*.whl")
-    return built
+def dist(tmp_path_factory):
+    """What `make dist` makes: the sources, and the wheel that is built from them."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), "."]
+    subprocess.run(command, cwd=notebooks.ROOT, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(dist):
+    """The wheel, built from the sources alone."""
+    return dist / f"tinyddpm-{td.__version__}-py3-none-any.whl"
 
 
 @pytest.fixture(scope="session")
@@ -50,40 +49,189 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"tinyddpm", f"tinyddpm-{td.__version__}.dist-info"}
     assert "tinyddpm/py.typed" in names and any(name.endswith("licenses/LICENSE") for name in names)
-    assert wheel.stat().st_size < 2e6
+    assert wheel.stat().st_size < 1_500_000
+
+
+def test_sources_hold_no_tests_and_no_chapters(dist):
+    (path,) = dist.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.split("/")[1] for name in archive.getnames()}
+    assert names == {"tinyddpm", "hatch_build.py", "_config.yml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff",
+                     "pyproject.toml", "PKG-INFO", ".gitignore"}  # fmt: skip
+    assert path.stat().st_size < 1_500_000
+
+
+def test_the_index_will_take_it(dist):
+    check = [sys.executable, "-m", "twine", "check", "--strict", *map(str, dist.iterdir())]
+    out = subprocess.run(check, capture_output=True, text=True)
+    assert out.returncode == 0 and out.stdout.count("PASSED") == 2, out.stdout
 
 
 def test_metadata(wheel):
     archive = zipfile.ZipFile(wheel)
-    metadata = message_from_string(archive.read(f"tinyddpm-{td.__version__}.dist-info/METADATA").decode())
+    found = message_from_string(archive.read(f"tinyddpm-{td.__version__}.dist-info/METADATA").decode())
     address = repository_url(notebooks.ROOT / "_config.yml")
-    assert metadata["Version"] == td.__version__ and f"Source, {address}" in metadata.get_all("Project-URL")
-    required = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
+    assert found["Version"] == td.__version__ and f"Source, {address}" in found.get_all("Project-URL")
+    assert found["Requires-Python"] == ">=3.10" and found["License-Expression"] == "MIT" and "Typing :: Typed" in found.as_string()
+    required = [line for line in found.get_all("Requires-Dist") if "extra ==" not in line]
     assert [re.match(r"\w+>=[\d.]+$", line) is not None for line in required] == [True] * 3  # lower bounds only
-    assert metadata.get_all("Provides-Extra") == ["book", "test"]
+    assert found.get_all("Provides-Extra") == ["book", "test"]
     commands = archive.read(f"tinyddpm-{td.__version__}.dist-info/entry_points.txt").decode()
     assert "tinyddpm = tinyddpm.cli:main" in commands
 
 
-def test_the_trained_models_are_in_the_wheel_and_it_is_small(wheel):
+def test_citation_has_the_version_and_the_licence():
+    text = (notebooks.ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"version: {td.__version__}\n" in text and "license: MIT\n" in text
+
+
+def test_the_trained_models_are_in_the_wheel(wheel):
     inside = zipfile.ZipFile(wheel).namelist()
     for name in td.ddpm.PRETRAINED:
         assert sum(file.startswith(f"tinyddpm/weights/{name}/") for file in inside) == 2
-    assert wheel.stat().st_size < 1_500_000
 
 
-def test_import_loads_torch_and_nothing_that_a_chapter_needs(site, tmp_path):
-    code = "import sys, tinyddpm; print(tinyddpm.__file__, *{'sympy', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules))"
-    environment = {**os.environ, "PYTHONPATH": str(site)}
-    out = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    assert out.stdout.split() == [str(site / "tinyddpm" / "__init__.py")]
+# ---- in an environment of its own ----
 
 
-def test_readme_example_runs():
-    blocks = re.findall(r"```python\n(.*?)```", (notebooks.ROOT / "README.md").read_text(encoding="utf-8"), re.S)
-    assert blocks
+def required(name, known):
+    """A distribution and all that it requires here, without extras."""
+    known.add(name)
+    for need in map(Requirement, metadata.requires(name) or []):
+        if need.name.lower() not in known and (need.marker is None or need.marker.evaluate({"extra": ""})):
+            required(need.name.lower(), known)
+    return known
+
+
+@pytest.fixture(scope="session")
+def clean(wheel, tmp_path_factory):
+    """The folder of the programs of an environment that holds the wheel and what pip would have fetched for it.
+
+    So that nothing is downloaded, torch, NumPy, safetensors and what they require are links to what is installed here.
+    pip itself installs the wheel, and would refuse if the metadata asked for anything else.
+    """
+    folder = tmp_path_factory.mktemp("clean")
+    venv.create(folder, with_pip=True)
+    programs = folder / ("Scripts" if os.name == "nt" else "bin")
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = Path(run(programs / "python", "-c", ask, cwd=folder).strip())
+    for need in required("torch", set()) | required("numpy", set()) | required("safetensors", set()):
+        for top in {file.parts[0] for file in metadata.files(need)} - {"..", "__pycache__"}:
+            if not (packages / top).exists():
+                (packages / top).symlink_to(Path(metadata.distribution(need).locate_file(top)).resolve())
+    run(programs / "python", "-m", "pip", "install", "--quiet", "--no-index", str(wheel), cwd=folder)
+    return programs
+
+
+def run(*command, cwd, fails=False):
+    """What a command prints, in a folder with nothing of ours in sight."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    out = subprocess.run(list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True)
+    assert (out.returncode != 0) == fails, out.stdout + out.stderr
+    return out.stderr if fails else out.stdout
+
+
+def test_nothing_is_installed_that_was_not_asked_for(clean, tmp_path):
+    listed = run(clean / "python", "-m", "pip", "list", "--format=freeze", cwd=tmp_path).lower()
+    assert f"tinyddpm=={td.__version__}" in listed and "torch==" in listed
+    assert not re.search("matplotlib|scikit-learn|scipy|tqdm|jupyter|pytest|ipython", listed), listed
+    run(clean / "python", "-m", "pip", "check", cwd=tmp_path)
+
+
+def test_import_loads_nothing_that_is_not_needed_yet(clean, tmp_path):
+    lazy = "{'sympy', 'matplotlib', 'sklearn', 'scipy', 'tqdm', 'tinyddpm.ledger', 'tinyddpm.figures', 'tinyddpm.cli'}"
+    code = f"import sys, torch; before = set(sys.modules); import tinyddpm; print({lazy} & set(sys.modules) - before)"
+    assert run(clean / "python", "-c", code, cwd=tmp_path).strip() == "set()"
+
+
+def test_import_costs_little_beside_that_of_torch(clean, tmp_path):
+    """Processor time, of which other work on the machine takes nothing, and the least of some runs."""
+    spent = "import time, {}; print(time.process_time())"
+    least = {name: min(float(run(clean / "python", "-c", spent.format(name), cwd=tmp_path)) for _ in range(4))
+             for name in ("torch", "tinyddpm")}  # fmt: skip
+    assert least["tinyddpm"] < 1.5 * least["torch"], least
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("td.figures", "tinyddpm.figures needs matplotlib: pip install 'tinyddpm[book]'"),
+        ("td.data.digits()", "the digits need scikit-learn: pip install 'tinyddpm[book]'"),
+        ("td.load_pretrained('two_moons').sample((1, 2), progress=True)", "progress=True needs tqdm: pip install 'tinyddpm[book]'"),
+        ("import sys; sys.modules['sympy'] = None; td.ledger", "tinyddpm.ledger needs SymPy: pip install 'tinyddpm[book]'"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_extra_that_brings_it(code, message, clean, tmp_path):
+    error = run(clean / "python", "-c", f"import tinyddpm as td; {code}", cwd=tmp_path, fails=True)
+    assert error.splitlines()[-1] == f"ModuleNotFoundError: {message}"
+
+
+def readme(language):
+    """The README's examples in a language."""
+    text = (notebooks.ROOT / "README.md").read_text(encoding="utf-8")
+    return [code for name, code in re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", text) if name == language]
+
+
+def test_readme_examples_run(clean, tmp_path):
+    blocks = readme("python")
+    assert len(blocks) >= 3
     for block in blocks:
-        subprocess.run([sys.executable, "-c", block], check=True, capture_output=True)
+        run(clean / "python", "-W", "error", "-c", block, cwd=tmp_path)
+
+
+def test_the_commands_of_the_readme_run(clean, tmp_path):
+    lines = [line.split("#")[0].split() for block in readme("") for line in block.splitlines() if line.startswith("tinyddpm ")]
+    assert {line[1] for line in lines} == {"sample", "bound", "train"}
+    for program, command, *options in lines:
+        quick = [{"3000": "30"}.get(option, option) for option in options]  # of steps
+        if command == "bound":  # needs the digits, which need scikit-learn
+            error = run(clean / program, command, *quick, cwd=tmp_path, fails=True)
+            assert "pip install 'tinyddpm[book]'" in error and "Traceback" not in error
+        else:
+            run(clean / program, command, *quick, cwd=tmp_path)
+    assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG") and (tmp_path / "run").is_dir()
+    assert "bits for each of 2 numbers" in run(clean / "tinyddpm", "bound", "run", "--data", "two_moons", "--n", "20", cwd=tmp_path)
+
+
+# ---- for type checkers ----
+
+PROGRAM = """
+import torch
+import tinyddpm as td
+
+schedule: td.Schedule = td.Schedule.cosine(T=100)
+x0: torch.Tensor = td.data.two_moons(100, torch.Generator().manual_seed(0))
+law: td.Gaussian = td.q_marginal(schedule, x0, 3)
+loss: torch.Tensor = td.simple_loss(schedule, lambda xt, t: torch.zeros_like(xt), x0)
+ddpm = td.DDPM(td.MLP(dim=2), schedule, predict="v", variance="beta_tilde", clip=(-1.0, 1.0))
+losses: list[float] = td.fit(ddpm, x0, steps=2, progress=False).tolist()
+bound: td.VLB = ddpm.vlb(x0, levels=None)
+bits: float = td.bits_per_dim(float(bound.total.mean()), dims=2)
+points: torch.Tensor = td.load_pretrained("two_moons").sample_ddim((4, 2), steps=10)
+distance: float = td.metrics.sliced_wasserstein(points, x0[:4])
+"""
+WRONG = {
+    'td.DDPM(td.MLP(dim=2), schedule, predict="epsilon")': "arg-type",
+    "td.q_sample(schedule, x0, 1.5, x0)": "arg-type",
+    "law.kl(x0)": "arg-type",
+    "ddpm.sample((4, 2)).shap": "attr-defined",
+}
+
+
+def test_a_users_program_and_the_package_pass_a_type_checker(clean, tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "wrong.py").write_text(PROGRAM + "".join(f"{line}\n" for line in WRONG))
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache")]
+    users = [*mypy, "--python-executable", str(clean / "python"), "--config-file", os.devnull]
+    good = subprocess.run([*users, "program.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert good.returncode == 0, good.stdout + good.stderr
+    bad = subprocess.run([*users, "wrong.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert re.findall(r"\[([\w-]+)\]$", bad.stdout, re.M) == list(WRONG.values()), bad.stdout
+    ours = subprocess.run(mypy, cwd=notebooks.ROOT, capture_output=True, text=True)
+    assert ours.returncode == 0, ours.stdout + ours.stderr
+
+
+# ---- with the chapters ----
 
 
 @pytest.mark.parametrize("path", notebooks.chapters(), ids=lambda p: p.stem)
