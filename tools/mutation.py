@@ -57,7 +57,7 @@ def mutmut(*arguments: str) -> str:
 
 def main() -> int:
     """Runs the mutants and prints the score; 0 if it is high enough and each survivor is explained."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1"}
     run = [sys.executable, "-m", "mutmut", "run", "--max-children", str(os.cpu_count() or 1)]
     if subprocess.run(run, cwd=ROOT, env=environment).returncode:
         return 1
