@@ -83,12 +83,3 @@ def test_digits_without_scikit_learn_name_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(ModuleNotFoundError, match=r"need scikit-learn: pip install 'tinyddpm\[book\]'"):
         data.digits()
-
-
-@pytest.mark.parametrize("draw", SETS)
-@pytest.mark.parametrize(
-    ("n", "error"), [(0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError), (None, TypeError)]
-)
-def test_bad_n_is_named(draw, n, error):
-    with pytest.raises(error, match=f"n = {n} "):
-        draw(n)

@@ -144,32 +144,3 @@ def test_gradients_reach_the_data():
 def test_bad_times_are_named(call, bad, error, message):
     with pytest.raises(error, match=message):
         call(LINEAR, x, bad)
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: td.q_step(LINEAR, [1.0], 1), TypeError, "x_prev is of type list, expected a Tensor"),
-        (
-            lambda: td.q_step(LINEAR, torch.ones(3, dtype=torch.long), 1),
-            TypeError,
-            "x_prev has dtype torch.int64, expected a floating",
-        ),
-        (lambda: td.q_marginal(LINEAR, torch.ones(3, dtype=torch.cfloat), 1), TypeError, "x0 has dtype torch.complex64"),
-        (lambda: td.q_sample(LINEAR, torch.ones(3, dtype=torch.uint8), 1, eps), TypeError, "x0 has dtype torch.uint8"),
-        (lambda: td.q_sample(LINEAR, x, t, eps[:1]), ValueError, r"eps has shape \(1, 2\), expected \(3, 2\), the shape of x0"),
-        (lambda: td.q_sample(LINEAR, x, t, eps[:, :1]), ValueError, r"eps has shape \(3, 1\), expected \(3, 2\)"),
-        (lambda: td.q_sample(LINEAR, x, t, eps.long()), TypeError, "eps has dtype torch.int64"),
-        (lambda: td.q_sample(LINEAR, x, t, 1.0), TypeError, "eps is of type float"),
-        (lambda: td.q_sample(LINEAR, x, t, eps.to("meta")), ValueError, "eps is on meta, expected cpu"),
-        (lambda: LINEAR.at("gamma", 1, x), ValueError, "table = 'gamma' is not one of beta, alpha, alpha_bar"),
-        (lambda: LINEAR.at("beta", 1, [1.0]), TypeError, "x is of type list, expected a Tensor"),
-        (lambda: td.q_step([0.1], x, t), TypeError, "schedule is of type list, expected a Schedule"),
-        (lambda: td.q_step(LINEAR, x, torch.tensor([1])), ValueError, "a step for each row of x_prev"),
-        (lambda: td.q_marginal(0.1, x, t), TypeError, "schedule is of type float, expected a Schedule"),
-        (lambda: td.q_sample(None, x, t, eps), TypeError, "schedule is of type NoneType, expected a Schedule"),
-    ],
-)
-def test_bad_input_is_named(call, error, message):
-    with pytest.raises(error, match=message):
-        call()

@@ -134,35 +134,3 @@ def test_arguments_build_the_same_network(make, shape):
     again.load_state_dict(network.state_dict())
     x, t = torch.randn(2, *shape, generator=seed(0)), torch.tensor([1, 2])
     assert torch.equal(again(x, t), network(x, t))
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: td.MLP(dim=0), ValueError, "dim = 0 is below 1"),
-        (lambda: td.MLP(2, 1.5), TypeError, "width = 1.5 is of type float, expected an integer"),
-        (lambda: td.MLP(2, 8, -1), ValueError, "depth = -1 is below 1"),
-        (lambda: td.MLP("2"), TypeError, "dim = '2' is of type str, expected an integer"),
-        (lambda: td.UNet(0), ValueError, "channels = 0 is below 1"),
-        (lambda: td.UNet(1, 12), ValueError, "width = 12 is not a multiple of 8"),
-        (lambda: td.UNet(1, 8, 0), ValueError, "levels = 0 is below 1"),
-        (lambda: td.UNet(1, 8, 2.0), TypeError, "levels = 2.0 is of type float, expected an integer"),
-        (lambda: td.MLP(2)(torch.zeros(3, 3), torch.ones(3)), ValueError, r"xt has shape \(3, 3\), expected \(batch, 2\)"),
-        (lambda: td.MLP(2)(torch.zeros(2), torch.ones(2)), ValueError, r"xt has shape \(2,\), expected \(batch, 2\)"),
-        (
-            lambda: td.UNet(1, 8)(torch.zeros(2, 3, 8, 8), torch.ones(2)),
-            ValueError,
-            r"xt has shape \(2, 3, 8, 8\), expected \(batch, 1, ",
-        ),
-        (
-            lambda: td.UNet(1, 8)(torch.zeros(1, 8, 8), torch.ones(1)),
-            ValueError,
-            r"xt has shape \(1, 8, 8\), expected \(batch, 1, height",
-        ),
-        (lambda: td.UNet(1, 8)(torch.zeros(2, 1, 7, 8), torch.ones(2)), ValueError, "with sides divisible by 2"),
-        (lambda: td.UNet(1, 8, 4)(torch.zeros(2, 1, 8, 12), torch.ones(2)), ValueError, "with sides divisible by 8"),
-    ],
-)
-def test_bad_input_is_named(call, error, message):
-    with pytest.raises(error, match=message):
-        call()
