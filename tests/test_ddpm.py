@@ -218,7 +218,8 @@ def test_no_dropout_while_sampling_and_the_modes_come_back():
     ]
     for call in calls:
         assert torch.equal(call(), call()) and [m.training for m in ddpm.modules()] == modes
-    assert not torch.equal(ddpm.model(x_T, None), ddpm.model(x_T, None))  # in training, there is dropout
+    many = torch.ones(100, 2)  # with few, the same ones may be dropped twice
+    assert not torch.equal(ddpm.model(many, None), ddpm.model(many, None))  # in training, there is dropout
 
 
 def test_the_modes_come_back_after_an_error():
@@ -357,3 +358,31 @@ def test_pretrained_points_are_near_the_data(name):
     data = getattr(td.data, name)(500, seed(1))
     noise = torch.randn(500, 2, generator=seed(2))
     assert td.metrics.energy_distance(x, data) < td.metrics.energy_distance(noise, data) / 2
+
+
+def test_nothing_is_printed_unless_asked_for(capfd):
+    ddpm = small()
+    ddpm.sample((2, 2)), ddpm.sample_ddim((2, 2), 3), ddpm.vlb(torch.zeros(2, 2))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_checkpoint_says():
+    known = {"class": "MLP", "arguments": {"dim": 2, "width": 8, "depth": 1}}
+    said = small(predict="v", variance="beta_tilde", clip=(-1, 1)).description()
+    assert said == {"network": known, "T": 50, "predict": "v", "variance": "beta_tilde", "clip": [-1.0, 1.0]}
+
+
+def test_of_a_training_run_the_averaged_weights_are_loaded(tmp_path):
+    """Which the network has after `fit`; a checkpoint has the last ones too."""
+    ddpm = small()
+    td.fit(ddpm, torch.randn(20, 2, generator=seed(1)), steps=5, progress=False, checkpoint=tmp_path / "run")
+    loaded = td.load(tmp_path / "run").state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in ddpm.state_dict().items())
+
+
+def test_a_checkpoint_of_something_else_is_refused_by_its_path(tmp_path):
+    small().save(tmp_path / "model")
+    said = tmp_path / "model" / "ddpm.json"
+    said.write_text(said.read_text().replace('"predict"', '"other"'))
+    with pytest.raises(ValueError, match="model is not the checkpoint of a DDPM: "):
+        td.load(tmp_path / "model")

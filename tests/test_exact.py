@@ -366,3 +366,20 @@ def test_bad_data_go_by_their_own_name():
         Empirical(torch.tensor([1.0, math.nan]))
     with pytest.raises(ValueError, match=r"^data has shape \(0, 2\)"):
         Empirical(torch.zeros(0, 2))
+
+
+def test_a_state_in_single_precision_is_taken_for_what_it_is():
+    xt = torch.tensor([0.3, -0.7])
+    low, high = PLANE.reverse_step(LINEAR, xt, 50), PLANE.reverse_step(LINEAR, xt.double(), 50)
+    assert torch.equal(low.weights, high.weights) and torch.equal(low.means, high.means)
+
+
+def test_a_state_of_one_number_that_is_not_finite_is_named_without_a_row():
+    with pytest.raises(ValueError, match=r"^xt has an entry that is NaN or infinite"):
+        ONE.reverse_step(LINEAR, torch.tensor(math.nan), 5)
+
+
+def test_the_reason_of_a_refused_table_is_told():
+    with pytest.raises(TypeError, match="does not hold real numbers") as caught:
+        GaussianMixture(torch.tensor([True, False]), 1.0)
+    assert str(caught.value.__cause__) == "its dtype is torch.bool"

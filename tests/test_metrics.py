@@ -207,3 +207,26 @@ TWO = torch.ones(2, 2)
 def test_errors_speak_of_the_arguments_that_were_given(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_sliced_wasserstein_looks_from_256_sides_that_are_the_same_on_every_machine():
+    x, y = (torch.randn(50, 3, generator=torch.Generator().manual_seed(n)) for n in (1, 2))
+    sides = torch.randn(3, 256, generator=torch.Generator().manual_seed(0)).double()
+    sides /= sides.norm(dim=0)
+    moves = np.sort((x.double() @ sides).numpy(), axis=0) - np.sort((y.double() @ sides).numpy(), axis=0)
+    assert sliced_wasserstein(x, y) == pytest.approx(math.sqrt((moves**2).mean()), rel=1e-12)
+
+
+def test_nearest_keeps_the_dtype_and_ring_modes_counts_all_eight():
+    x = torch.zeros(3, 2, dtype=torch.float16)
+    assert nearest(x, x)[0].dtype == torch.float16 and nearest(x, x)[1].dtype == torch.int64
+    assert ring_modes(torch.tensor([[td.data.EIGHT_GAUSSIANS_RADIUS, 0.0]])).counts.tolist() == [1, 0, 0, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("n", "covered"), [(99, 1), (100, 2)])
+def test_a_tenth_of_the_fair_share_is_an_eightieth_of_all(n, covered):
+    R = td.data.EIGHT_GAUSSIANS_RADIUS
+    assert (
+        ring_modes(torch.cat([torch.tensor([[R, 0.0]]).expand(8000 - n, 2), torch.tensor([[0.0, R]]).expand(n, 2)])).covered
+        == covered
+    )

@@ -31,8 +31,8 @@ def q_step(schedule: Schedule, x_prev: Tensor, t: Time) -> Gaussian:
     """
     check_type("schedule", schedule, Schedule)
     check_tensor("x_prev", x_prev)
-    mean = schedule.at("alpha", t, x_prev, "x_prev").sqrt().to(x_prev) * x_prev
-    return Gaussian(mean, schedule.at("beta", t, x_prev, "x_prev").to(x_prev).expand_as(x_prev))
+    alpha, beta = schedule.rows(("alpha", "beta"), t, x_prev, "x_prev")
+    return Gaussian(alpha.sqrt().to(x_prev) * x_prev, beta.to(x_prev).expand_as(x_prev))
 
 
 def q_marginal(schedule: Schedule, x0: Tensor, t: Time) -> Gaussian:
@@ -56,8 +56,8 @@ def q_marginal(schedule: Schedule, x0: Tensor, t: Time) -> Gaussian:
     """
     check_type("schedule", schedule, Schedule)
     check_tensor("x0", x0)
-    mean = schedule.at("alpha_bar", t, x0, "x0").sqrt().to(x0) * x0
-    return Gaussian(mean, schedule.at("one_minus_alpha_bar", t, x0, "x0").to(x0).expand_as(x0))
+    signal, noise = schedule.rows(("alpha_bar", "one_minus_alpha_bar"), t, x0, "x0")
+    return Gaussian(signal.sqrt().to(x0) * x0, noise.to(x0).expand_as(x0))
 
 
 def q_sample(schedule: Schedule, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
