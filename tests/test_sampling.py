@@ -270,6 +270,13 @@ def test_keeps_shape_and_dtype_and_leaves_the_start_alone(call, _, shape, dtype)
 
 
 @pytest.mark.parametrize(("call", "_"), SAMPLERS)
+def test_a_model_that_answers_in_another_dtype_does_not_change_that_of_the_samples(call, _):
+    seen = []
+    x = call(TEN, lambda xt, t: seen.append(xt.dtype) or xt.double() / 2, start(3, 2).float(), generator=seed(0))
+    assert x.dtype == torch.float32 and set(seen) == {torch.float32}
+
+
+@pytest.mark.parametrize(("call", "_"), SAMPLERS)
 def test_the_layout_in_memory_does_not_change_the_draw(call, _):
     x_T = start(2, 3, 4, 4)
     turned = x_T.to(memory_format=torch.channels_last)
@@ -315,7 +322,7 @@ def test_progress_goes_to_stderr_if_asked_for(call, times, capsys):
     assert capsys.readouterr() == ("", "")
     shown = call(TEN, linear, start(3, 2), generator=seed(0), progress=True)
     out, err = capsys.readouterr()
-    assert out == "" and "sampling" in err and f"{len(times) - 1}/{len(times) - 1}" in err and torch.equal(shown, quiet)
+    assert out == "" and "\rsampling: " in err and f"{len(times) - 1}/{len(times) - 1}" in err and torch.equal(shown, quiet)
 
 
 def test_progress_without_tqdm(monkeypatch):

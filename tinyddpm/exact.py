@@ -163,23 +163,23 @@ class GaussianMixture:
 
         def model(xt: Tensor, t: Time) -> Tensor:
             self._check_points("xt", xt)
-            tables = (schedule.at(name, t, xt, "xt").reshape(-1, 1) for name in ("alpha_bar", "one_minus_alpha_bar"))
-            return self._by_rows(rows, xt, *(table.expand(len(xt), 1) for table in tables)).reshape(xt.shape).to(xt)
+            tables = schedule.rows(("alpha_bar", "one_minus_alpha_bar"), t, xt, "xt")
+            return self._by_rows(rows, xt, *(table.reshape(-1, 1).expand(len(xt), 1) for table in tables)).reshape(xt.shape).to(xt)
 
         return model
 
     def _joint(self, x: Tensor, bar: Tensor, noise: Tensor, clean: bool = False) -> tuple[Tensor, Tensor]:
         """For x_t (batch, D), with alpha_bar_t and 1 - alpha_bar_t (batch, 1): what each component has to do with it.
 
-        Returns the log of its weight times its density, (batch, K), and the distance of x_t from its mean over its
-        variance, (batch, K, D).
+        Returns the log of its weight times its density, (batch, K), for noised data but for a constant, and the distance
+        of x_t from its mean over its variance, (batch, K, D).
         """
         means, variances, weights = (table.to(x) for table in (self._m, self._v, self.weights))
         var = bar[..., None] * variances + noise[..., None]
         gap = x[:, None] - bar.sqrt()[..., None] * means
         if not clean:
             pull = gap / var
-            return -0.5 * (pull * gap + (2 * math.pi * var).log()).sum(dim=2) + weights.log(), pull
+            return -0.5 * (pull * gap + var.log()).sum(dim=2) + weights.log(), pull
         certain = var == 0  # a component without width, where there is no noise
         pull = gap / torch.where(certain, 1.0, var)
         each = torch.where(certain, math.inf, -0.5 * (pull * gap + (2 * math.pi * var).log()))

@@ -86,5 +86,5 @@ def vlb_weight(schedule: Schedule, t: Time, variance: Variance = "beta") -> Tens
     if isinstance(t, Tensor) and t.ndim > 1:
         raise ValueError(f"t has shape {tuple(t.shape)}, expected (n,)")
     x = t if isinstance(t, Tensor) else schedule.beta
-    beta, alpha, noise = schedule.rows(("beta", "alpha", "one_minus_alpha_bar"), t, x, "t")
-    return beta / reverse_variance(schedule, t, x, variance, "t") * beta / (2 * alpha * noise)
+    beta, alpha, noise = schedule.rows(("beta", "alpha", "one_minus_alpha_bar"), t, x)
+    return beta / reverse_variance(schedule, t, x, variance) * beta / (2 * alpha * noise)

@@ -141,7 +141,7 @@ class Schedule:
             >>> Schedule([0.1, 0.2]).rows(("beta", "alpha"), 2, torch.zeros(2, 3))
             [tensor(0.2000, dtype=torch.float64), tensor(0.8000, dtype=torch.float64)]
         """
-        if not isinstance(tables, list | tuple):
+        if not isinstance(tables, (list, tuple)):  # not list | tuple, which torch.compile of 2.4 cannot trace
             raise TypeError(f"tables = {tables!r} is of type {type(tables).__name__}, expected a list or tuple of names")
         if back not in (0, 1):
             raise ValueError(f"back = {back!r} is not one of 0, 1")
