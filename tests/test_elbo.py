@@ -191,7 +191,7 @@ def test_progress_is_shown_and_changes_nothing(capsys):
     assert capsys.readouterr() == ("", "")
     loud = td.vlb_terms(SHORT, model, x0, generator=seed(0), progress=True).total
     out, err = capsys.readouterr()
-    assert torch.equal(quiet, loud) and not out and "20/20" in err
+    assert torch.equal(quiet, loud) and not out and "\rbound: " in err and "20/20" in err
 
 
 def test_a_missing_progress_bar_is_named(monkeypatch):
