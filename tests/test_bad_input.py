@@ -179,7 +179,7 @@ def pair(p, far=True):
     return [
         *batch(p),
         *shaped(p, [x[:0], x[:, :0]], r"at least \d points$"),
-        (torch.ones(3, 3), ValueError, r"^\w+ has points of shape \(\d,\), expected \(\d,\), as \w+ has$"),
+        (torch.ones(3, 3), ValueError, r"^(y|among) has points of shape \(\d,\), expected \(\d,\), as x has$"),
         *([(NAN, ValueError, rf"^{p}\[1\] has an entry that is NaN or infinite, expected finite numbers$")] if far else []),
         *([(NAN / 0, ValueError, rf"^{p}\[0\] has an entry that is NaN or infinite")] if far else []),
         *([(x.to("meta"), ValueError, f"^{p} is on meta, expected a device where its numbers are$")] if far else []),
