@@ -639,3 +639,15 @@ def test_networks_work_under_autocast_compile_and_on_meta():
         with torch.autocast("cpu", torch.bfloat16):
             assert network(good.bfloat16(), t).shape == network(good, t).shape == good.shape
     assert td.MLP(2, 8, 1).to("meta")(x.to("meta"), t.to("meta")).shape == x.shape
+
+
+def test_of_a_long_value_a_message_shows_the_ends():
+    for call in (lambda: td.q_sample(LINEAR, x, list(range(9999)), eps), lambda: td.Schedule(["a"] * 9999)):
+        with pytest.raises(TypeError) as caught:
+            call()
+        assert len(str(caught.value)) < 400
+
+
+def test_a_list_of_steps_hears_of_the_tensor_that_it_should_be():
+    with pytest.raises(TypeError, match=r"expected an integer, or a tensor of integers \(batch,\)$"):
+        td.q_sample(LINEAR, x, [1, 2, 3], eps)

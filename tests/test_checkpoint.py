@@ -245,7 +245,7 @@ def test_where_writing_fails_the_checkpoint_before_is_intact(failure, before, tm
         old.save(folder)
     with monkeypatch.context() as patch:
         fail_on_call(patch, *failure)
-        kept = "the one that was there is intact" if before else "nothing was there before"
+        kept = "the one that was there is intact" if before else "no other was there before"
         with pytest.raises(OSError, match=f"the checkpoint could not be written, {kept}: No space left on device") as error:
             new.save(folder)
         assert error.value.errno == errno.ENOSPC and str(folder) in str(error.value)
@@ -302,7 +302,7 @@ def test_the_folder_is_made_and_may_not_be_a_file(tmp_path):
     fresh().save(tmp_path / "a" / "b")
     assert td.load(tmp_path / "a" / "b").schedule.T == 20
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(OSError, match=r"the checkpoint could not be written, nothing was there before: File exists.*file"):
+    with pytest.raises(OSError, match=r"the checkpoint could not be written, no other was there before: File exists.*file"):
         fresh().save(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -465,6 +465,7 @@ def other_beta():
         (fresh, {"ema": 0.5}, "ema = 0.999 in the checkpoint in .*, expected 0.5"),
         (fresh, {"seed": 4}, "seed = 3 in the checkpoint in .*, expected 4"),
         (fresh, {"max_grad_norm": 2.0}, "max_grad_norm = 1.0 in the checkpoint in .*, expected 2.0"),
+        (fresh, {"x0": DATA + 0.1}, "is of a run with other data: the first example of x0 is another"),
         (fresh, {"x0": DATA[:100]}, r"data = \[200, 2\] in the checkpoint in .*, expected \[100, 2\]"),
         (lambda: fresh(T=21), {}, "T = 20 in the checkpoint in .*, expected 21"),
         (other_beta, {}, "has another beta than this schedule"),

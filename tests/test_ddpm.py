@@ -386,3 +386,20 @@ def test_a_checkpoint_of_something_else_is_refused_by_its_path(tmp_path):
     said.write_text(said.read_text().replace('"predict"', '"other"'))
     with pytest.raises(ValueError, match="model is not the checkpoint of a DDPM: "):
         td.load(tmp_path / "model")
+
+
+def test_loading_draws_nothing_and_gives_a_network_that_is_ready_to_sample(tmp_path):
+    small().save(tmp_path)
+    state = torch.get_rng_state()
+    assert not td.load(tmp_path).training and not td.load_pretrained("two_moons").training
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_what_is_clipped_stays_in_its_range_to_the_last_digit(dtype):
+    """Though x_0 goes through eps and back, which rounds."""
+    ddpm = small(clip=(-0.1, 0.1)).to(dtype)
+    x_T = torch.randn(500, 2, generator=seed(1)).to(dtype)
+    limit = torch.tensor(0.1, dtype=dtype)
+    for x in (ddpm.sample((500, 2), x_T, seed(2)), ddpm.sample_ddim((500, 2), 5, x_T=x_T)):
+        assert x.abs().max() == limit

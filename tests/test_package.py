@@ -196,6 +196,7 @@ def test_the_commands_of_the_readme_run(clean, tmp_path):
 # ---- for type checkers ----
 
 PROGRAM = """
+import numpy as np
 import torch
 import tinyddpm as td
 
@@ -205,6 +206,9 @@ law: td.Gaussian = td.q_marginal(schedule, x0, 3)
 loss: torch.Tensor = td.simple_loss(schedule, lambda xt, t: torch.zeros_like(xt), x0)
 ddpm = td.DDPM(td.MLP(dim=2), schedule, predict="v", variance="beta_tilde", clip=(-1.0, 1.0))
 losses: list[float] = td.fit(ddpm, x0, steps=2, progress=False).tolist()
+grid: td.Schedule = td.Schedule(np.array([0.1, 0.2]))
+mixture = td.exact.GaussianMixture([[-1.0, 0.0], [1.0, 0.0]], variances=0.04)
+ddpm(x0).backward()
 bound: td.VLB = ddpm.vlb(x0, levels=None)
 bits: float = td.bits_per_dim(float(bound.total.mean()), dims=2)
 points: torch.Tensor = td.load_pretrained("two_moons").sample_ddim((4, 2), steps=10)
@@ -214,6 +218,8 @@ WRONG = {
     'td.DDPM(td.MLP(dim=2), schedule, predict="epsilon")': "arg-type",
     "td.q_sample(schedule, x0, 1.5, x0)": "arg-type",
     "law.kl(x0)": "arg-type",
+    "ddpm('two_moons')": "arg-type",
+    "ddpm(x0).lost": "attr-defined",
     "ddpm.sample((4, 2)).shap": "attr-defined",
 }
 

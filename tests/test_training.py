@@ -467,3 +467,17 @@ def test_the_losses_of_a_resumed_run_of_two_processes_are_those_of_the_whole_one
 def test_a_batch_that_two_processes_cannot_share_is_named(runs):
     for run in runs[1:]:
         assert run["error"] == "batch_size = 7 is not divisible by 2, the number of processes"
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_trains_where_gradients_are_switched_off_too_and_leaves_none(mode):
+    ddpm = fresh()
+    with mode():
+        fit(ddpm, x0=DATA.clone())
+        assert not torch.is_grad_enabled()
+    assert same(weights(ddpm), trained()) and all(p.grad is None for p in ddpm.parameters())
+
+
+def test_a_seed_that_no_generator_takes_is_named():
+    with pytest.raises(ValueError, match=r"^seed = 18446744073709551616 is above 2\*\*63 - 1$"):
+        fit(fresh(), seed=2**64)

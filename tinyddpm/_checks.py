@@ -12,10 +12,16 @@ from torch import Tensor
 Time: TypeAlias = int | Tensor  # one step for the whole batch, or a LongTensor (batch,)
 
 
-def check_integer(name: str, value: int) -> int:
+def shown(value: object) -> str:
+    """A value for a message: not all of it, where it is long."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:150]} ... {text[-40:]}"
+
+
+def check_integer(name: str, value: int, expected: str = "an integer") -> int:
     """An integer, also one of NumPy's."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} = {value!r} is of type {type(value).__name__}, expected an integer")
+        raise TypeError(f"{name} = {shown(value)} is of type {type(value).__name__}, expected {expected}")
     return int(value)
 
 
@@ -26,10 +32,17 @@ def check_count(name: str, value: int, least: int = 1) -> int:
     return int(value)
 
 
+def check_seed(name: str, value: int) -> int:
+    """An integer that a generator takes as its seed."""
+    if check_count(name, value, least=0) >= 2**63:
+        raise ValueError(f"{name} = {value} is above 2**63 - 1")
+    return int(value)
+
+
 def check_number(name: str, value: float, low: float, high: float) -> float:
     """A number strictly between `low` and `high`, also one of NumPy's."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"{name} = {value!r} is of type {type(value).__name__}, expected a number")
+        raise TypeError(f"{name} = {shown(value)} is of type {type(value).__name__}, expected a number")
     if not low < value < high:
         raise ValueError(f"{name} = {value} is outside ({low:g}, {high:g})")
     return float(value)
@@ -44,7 +57,7 @@ def check_type(name: str, value: object, expected: type) -> None:
 def check_flag(name: str, value: bool) -> None:
     """True or False."""
     if not isinstance(value, bool):
-        raise TypeError(f"{name} = {value!r} is of type {type(value).__name__}, expected True or False")
+        raise TypeError(f"{name} = {shown(value)} is of type {type(value).__name__}, expected True or False")
 
 
 def check_callable(name: str, value: object) -> None:
@@ -62,7 +75,7 @@ def check_generator(value: torch.Generator | None) -> None:
 def check_path(name: str, value: str | os.PathLike[str]) -> None:
     """A path, as a string or as a Path."""
     if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"{name} = {value!r} is of type {type(value).__name__}, expected a path")
+        raise TypeError(f"{name} = {shown(value)} is of type {type(value).__name__}, expected a path")
 
 
 def check_tensor(name: str, value: Tensor) -> None:
@@ -114,7 +127,7 @@ def check_like(name: str, value: Tensor, model_name: str, model: Tensor) -> None
 def check_time(t: Time, T: int, name: str, x: Tensor) -> int | Tensor:
     """A step of 1..T for each row of `x`, or one step for all of them; returned as a LongTensor on the device of `x`."""
     if not isinstance(t, Tensor):
-        if not 1 <= check_integer("t", t) <= T:
+        if not 1 <= check_integer("t", t, "an integer, or a tensor of integers (batch,)") <= T:
             raise ValueError(f"t = {t} is outside 1..{T}")
         return int(t)
     check_integers("t", t)

@@ -48,7 +48,7 @@ def write(path: Where, tensors: dict[str, Tensor], info: dict[str, Any]) -> None
             if old.name != weights:
                 old.unlink(missing_ok=True)
     except OSError as error:
-        kept = "the one that was there is intact" if exists(folder) else "nothing was there before"
+        kept = "the one that was there is intact" if exists(folder) else "no other was there before"
         raise OSError(error.errno, f"the checkpoint could not be written, {kept}: {error.strerror}", str(folder)) from error
 
 

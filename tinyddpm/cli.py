@@ -73,7 +73,7 @@ def _parser() -> _Parser:
     )
     sub.add_argument("--steps", type=_count, help="few steps, by DDIM (default: all steps, by ancestral sampling)")
     sub.add_argument("--eta", type=float, default=0.0, help="with --steps: how much noise to add on the way, 0 to 1 (default: 0)")
-    sub.add_argument("--seed", type=int, default=0, help="the same seed gives the same samples (default: 0)")
+    sub.add_argument("--seed", type=_seed, default=0, help="the same seed gives the same samples (default: 0)")
     sub.set_defaults(run=_sample)
 
     sub = commands.add_parser("train", help="train a model", description="Trains a model, on the GPU if there is one.")
@@ -81,13 +81,13 @@ def _parser() -> _Parser:
     sub.add_argument("--out", required=True, metavar="DIR", help="the folder for checkpoints")
     sub.add_argument("--steps", type=_count, help="how many in all (default: 3000, or with --resume as before)")
     sub.add_argument("--resume", action="store_true", help="go on with the run in DIR, with its settings")
-    sub.add_argument("--batch-size", type=_count, default=256, help="examples in a step (default: 256)")
-    sub.add_argument("--lr", type=float, default=2e-3, help="highest learning rate (default: 0.002)")
-    sub.add_argument("--ema", type=float, default=0.999, help="decay of the average of the weights (default: 0.999)")
-    sub.add_argument("--seed", type=int, default=0, help="the same seed gives the same model (default: 0)")
-    sub.add_argument("--T", type=_count, default=200, help="steps of the diffusion (default: 200)")
-    sub.add_argument("--schedule", choices=("cosine", "linear"), default="cosine", help="how the noise grows (default: cosine)")
-    sub.add_argument("--predict", choices=("eps", "x0", "v"), default="eps", help="what the network answers (default: eps)")
+    sub.add_argument("--batch-size", type=_count, help="examples in a step (default: 256)")
+    sub.add_argument("--lr", type=float, help="highest learning rate (default: 0.002)")
+    sub.add_argument("--ema", type=float, help="decay of the average of the weights (default: 0.999)")
+    sub.add_argument("--seed", type=_seed, help="the same seed gives the same model (default: 0)")
+    sub.add_argument("--T", type=_count, help="steps of the diffusion (default: 200)")
+    sub.add_argument("--schedule", choices=("cosine", "linear"), help="how the noise grows (default: cosine)")
+    sub.add_argument("--predict", choices=("eps", "x0", "v"), help="what the network answers (default: eps)")
     sub.add_argument("--width", type=_count, help="features of the network (default: 96 for points, 32 for pictures)")
     sub.add_argument("--save-every", type=_count, default=1000, help="steps between checkpoints (default: 1000)")
     sub.set_defaults(run=_train)
@@ -101,7 +101,7 @@ def _parser() -> _Parser:
     sub.add_argument("--data", metavar="DATA", help=f"{DATA} (default: unseen data of the pretrained model's kind)")
     sub.add_argument("--levels", type=_count, help="the values that a pixel can have (default: 17 for the digits; else a density)")
     sub.add_argument("--n", type=_count, default=1000, help="how many examples at most (default: 1000)")
-    sub.add_argument("--seed", type=int, default=0, help="the same seed gives the same numbers (default: 0)")
+    sub.add_argument("--seed", type=_seed, default=0, help="the same seed gives the same numbers (default: 0)")
     sub.set_defaults(run=_bound)
     return parser
 
@@ -109,6 +109,12 @@ def _parser() -> _Parser:
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number in 0..2**63 - 1")
     return int(text)
 
 
@@ -141,17 +147,25 @@ def _sample(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    out, settings, steps = Path(options.out), {key: getattr(options, key) for key in ("batch_size", "lr", "ema", "seed")}, 3000
+    out, steps = Path(options.out), 3000
+    settings: dict[str, Any] = {"batch_size": 256, "lr": 2e-3, "ema": 0.999, "seed": 0}
+    model: dict[str, Any] = {"T": 200, "schedule": "cosine", "predict": "eps", "width": None}
+    given = {key: value for key in (*settings, *model) if (value := getattr(options, key)) is not None}
     if options.resume:
+        if given:
+            names = ", ".join(f"--{key.replace('_', '-')}" for key in given)
+            raise ValueError(f"{names} cannot be chosen with --resume: the run in {out} goes on with its own settings")
         ddpm = load(out)
         _, info = checkpoint.read(out)
         settings = {key: info.get("training", {}).get(key, value) for key, value in settings.items()}
         steps = info.get("steps", steps)
+    settings |= {key: value for key, value in given.items() if key in settings}
     x0 = _data(options.data, "train", settings["seed"])
     if not options.resume:
-        schedule = Schedule.cosine(options.T) if options.schedule == "cosine" else _linear(options.T)
-        torch.manual_seed(options.seed)  # of the network's first weights
-        ddpm = DDPM(_network(x0, options.width), schedule, options.predict, clip=(-1, 1) if x0.ndim == 4 else None)
+        model |= {key: value for key, value in given.items() if key in model}
+        schedule = Schedule.cosine(model["T"]) if model["schedule"] == "cosine" else _linear(model["T"])
+        torch.manual_seed(settings["seed"])  # of the network's first weights
+        ddpm = DDPM(_network(x0, model["width"]), schedule, model["predict"], clip=(-1, 1) if x0.ndim == 4 else None)
     settings |= {"resume": out if options.resume else None, "save_every": options.save_every, "progress": _is_seen()}
     steps = options.steps or steps
     losses = fit(ddpm, x0, steps, checkpoint=out, **settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -83,10 +83,14 @@ class DDPM(nn.Module):
         target = x0 if self.predict == "x0" else q_sample(self.schedule, eps, t, -x0)
         return (target - ask(self.model, xt, t)).square().mean()
 
+    if TYPE_CHECKING:  # for type checkers, which otherwise know nothing of a call of a module
+        __call__ = forward
+
     def eps(self, xt: Tensor, t: Tensor) -> Tensor:
         """The predicted noise in x_t (batch, ...) at t (batch,), whatever it is that the network predicts, after `clip`.
 
-        It is the model that the functions of this package take: `vlb_terms(ddpm.schedule, ddpm.eps, x0)`.
+        It is the model that the functions of this package take: `vlb_terms(ddpm.schedule, ddpm.eps, x0)`. Unlike `sample`
+        and `vlb`, it leaves the network in the mode that it is in, for training or for evaluation.
 
         Args:
             xt: the state after t steps, a floating-point tensor (batch, ...).
@@ -124,6 +128,9 @@ class DDPM(nn.Module):
     def _x0(self, xt: Tensor, t: Tensor, answer: Tensor) -> Tensor:
         convert = {"eps": x0_from_eps, "v": x0_from_v}
         x0 = answer if self.predict == "x0" else convert[self.predict](self.schedule, xt, t, answer)
+        return self._clipped(x0)
+
+    def _clipped(self, x0: Tensor) -> Tensor:
         return x0 if self.clip is None else x0.clamp(*self.clip)
 
     def sample(
@@ -154,7 +161,8 @@ class DDPM(nn.Module):
             torch.Size([100, 2])
         """
         with in_mode(self, training=False):
-            return sample(self.schedule, self.eps, self._start(shape, x_T, generator), self.variance, generator, callback, progress)
+            x_T = self._start(shape, x_T, generator)
+            return self._clipped(sample(self.schedule, self.eps, x_T, self.variance, generator, callback, progress))
 
     def sample_ddim(
         self,
@@ -177,9 +185,8 @@ class DDPM(nn.Module):
             True
         """
         with in_mode(self, training=False):
-            return sample_ddim(
-                self.schedule, self.eps, self._start(shape, x_T, generator), steps, eta, generator, callback, progress
-            )
+            x_T = self._start(shape, x_T, generator)
+            return self._clipped(sample_ddim(self.schedule, self.eps, x_T, steps, eta, generator, callback, progress))
 
     def vlb(
         self,
@@ -255,6 +262,8 @@ class DDPM(nn.Module):
 def load(path: Where, model: nn.Module | None = None) -> DDPM:
     """The DDPM in a checkpoint, of `DDPM.save` or of `fit`: there with the averaged weights, the ones to sample with.
 
+    It is in evaluation mode; `fit` trains it further all the same.
+
     Args:
         path: the folder.
         model: the network, of the architecture that was saved, which gets the weights. Not needed for the networks of
@@ -282,7 +291,8 @@ def load(path: Where, model: nn.Module | None = None) -> DDPM:
             name = info["network"]["class"]
             if name not in known:
                 raise ValueError(f"{path} holds the weights of a {name}, which is not of this package: pass it as model")
-            model = known[name](**info["network"]["arguments"])
+            with torch.random.fork_rng(devices=[]):  # its first weights are drawn, in vain
+                model = known[name](**info["network"]["arguments"])
         ddpm = DDPM(model, Schedule(tensors["schedule.beta"]), info["predict"], info["variance"], info["clip"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not the checkpoint of a DDPM: {error}") from error
@@ -290,7 +300,7 @@ def load(path: Where, model: nn.Module | None = None) -> DDPM:
         ddpm.double()
     averaged = any(name.startswith("average.") for name in tensors)
     checkpoint.load_weights(ddpm.model, tensors, "average." if averaged else "model.", path)
-    return ddpm
+    return ddpm.eval()
 
 
 def load_pretrained(name: str) -> DDPM:

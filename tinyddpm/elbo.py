@@ -32,7 +32,7 @@ Nats = TypeVar("Nats", Tensor, float)
 
 @dataclass(frozen=True, eq=False)
 class VLB:
-    """The terms of the bound, in nats, for each example: float64.
+    """The terms of the bound, in nats, for each example: in float64 from `vlb_terms`.
 
     Attributes:
         L_T: (batch,), how far x_T is from pure noise. Eq. (3.16)

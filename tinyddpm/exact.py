@@ -5,12 +5,23 @@ step. What a network learns can be held against it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from tinyddpm._checks import Time, check_count, check_finite, check_generator, check_integer, check_tensor, check_time, check_type
+from tinyddpm._checks import (
+    Time,
+    check_count,
+    check_finite,
+    check_generator,
+    check_integer,
+    check_tensor,
+    check_time,
+    check_type,
+    shown,
+)
 from tinyddpm.schedule import Schedule
 
 CHUNK = 2**22  # elements of the largest intermediate tensor
@@ -41,9 +52,9 @@ class GaussianMixture:
 
     def __init__(
         self,
-        means: Tensor | Sequence[float],
-        variances: Tensor | Sequence[float] | float,
-        weights: Tensor | Sequence[float] | None = None,
+        means: Tensor | ArrayLike,
+        variances: Tensor | ArrayLike,
+        weights: Tensor | ArrayLike | None = None,
     ) -> None:
         self.means = _table("means", means)
         if self.means.ndim == 0 or not self.means.numel():
@@ -224,7 +235,7 @@ class Empirical(GaussianMixture):
         super().__init__(_table("data", data), 0.0)
 
 
-def _table(name: str, value: Tensor | Sequence[float] | float, at_least_0: bool = False) -> Tensor:
+def _table(name: str, value: Tensor | ArrayLike, at_least_0: bool = False) -> Tensor:
     """Numbers as a float64 tensor of their own."""
     try:
         table = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64, device="cpu")
@@ -232,7 +243,7 @@ def _table(name: str, value: Tensor | Sequence[float] | float, at_least_0: bool 
             raise TypeError(f"its dtype is {table.dtype}")
         table = table.detach().to("cpu", torch.float64).clone()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name} = {value!r} does not hold real numbers") from error
+        raise TypeError(f"{name} = {shown(value)} does not hold real numbers") from error
     if not table.isfinite().all():
         raise ValueError(f"{name} has an entry that is not finite: {table[~table.isfinite()][0].item()}")
     if at_least_0 and (table < 0).any():

@@ -6,6 +6,7 @@ Both are made of residual blocks: h + f(h, t). The step t enters each block as a
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from tinyddpm._checks import check_batch, check_count, check_integers, check_typ
 
 
 def time_embedding(t: Tensor, size: int) -> Tensor:
-    """The step t (batch,) as sines and cosines, (batch, size), of wavelengths from 2 pi to 20000 pi steps.
+    """The step t (batch,) as sines and cosines, (batch, size), of wavelengths from 2 pi steps up towards 20000 pi.
 
     Steps that are close get vectors that are close (Vaswani et al. 2017, section 3.5).
 
@@ -97,6 +98,9 @@ class MLP(nn.Module):
         answer: Tensor = self.last(F.silu(h))
         return answer
 
+    if TYPE_CHECKING:  # for type checkers, which otherwise know nothing of a call of a module
+        __call__ = forward
+
 
 class _PointBlock(nn.Module):
     def __init__(self, width: int, time: int) -> None:
@@ -173,6 +177,9 @@ class UNet(nn.Module):
             h = F.interpolate(h, scale_factor=2.0) if level else h
         answer: Tensor = self.last(h)
         return answer
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
 
 class _PictureBlock(nn.Module):

@@ -30,7 +30,7 @@ def q_posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: Time) -> Gaussian
         t: the step in 1..T: a LongTensor (batch,), or an integer for the whole batch.
 
     Returns:
-        A Gaussian in the shape, dtype and device of `x0`.
+        A Gaussian in the shape and on the device of `x0`, and in its dtype, if `xt` has the same.
 
     Raises:
         TypeError, ValueError: as for `q_step`; and xt has another shape than x0.
@@ -64,7 +64,7 @@ def p_step(schedule: Schedule, xt: Tensor, t: Time, eps: Tensor, variance: Varia
             beta_tilde_2 there (beta_1 if T = 1).
 
     Returns:
-        A Gaussian in the shape, dtype and device of `xt`.
+        A Gaussian in the shape and on the device of `xt`, and in its dtype, if `eps` has the same.
 
     Raises:
         TypeError, ValueError: as for `q_step`; eps has another shape than xt, or there is no such variance.

@@ -35,7 +35,8 @@ def sample(
 
     Args:
         schedule: the noise schedule, with T steps.
-        model: a callable; model(x_t, t) predicts the noise in x_t, in its shape, for a LongTensor t (batch,).
+        model: a callable; model(x_t, t) predicts the noise in x_t, in its shape, for a LongTensor t (batch,). It must leave
+            x_t as it is.
         x_T: the start, pure noise: a floating-point tensor (batch, ...), which also gives dtype and device.
         variance: the variance of the steps, "beta" or "beta_tilde", as for `p_step`.
         generator: where the noise of the steps comes from; without it, PyTorch's default generator.

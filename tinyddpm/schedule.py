@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from tinyddpm._checks import Time, check_count, check_number, check_time, check_type
+from tinyddpm._checks import Time, check_count, check_number, check_time, check_type, shown
 
 TABLES = ("beta", "alpha", "alpha_bar", "one_minus_alpha_bar", "beta_tilde", "snr")
 
@@ -47,7 +48,7 @@ class Schedule:
         tensor([1.0000, 0.9000, 0.7200], dtype=torch.float64)
     """
 
-    def __init__(self, beta: Sequence[float] | Tensor) -> None:
+    def __init__(self, beta: ArrayLike | Tensor) -> None:
         steps = _variances(beta)
         self.T = len(steps)
         rows = [(Decimal(0), Decimal(1), Decimal(1), Decimal(0), Decimal(0))]
@@ -175,14 +176,14 @@ class Schedule:
         return f"Schedule(T={self.T}, beta_1={self.beta[1]:.4g}, beta_T={self.beta[-1]:.4g}, alpha_bar_T={self.alpha_bar[-1]:.4g})"
 
 
-def _variances(beta: Sequence[float] | Tensor) -> list[float]:
+def _variances(beta: ArrayLike | Tensor) -> list[float]:
     try:
         table = np.asarray(beta.detach().cpu().double() if isinstance(beta, Tensor) and beta.is_floating_point() else beta)
         steps = np.reshape([float(b) for b in table.ravel()], table.shape) if table.dtype.kind in "fiuO" else None
     except (TypeError, ValueError, RuntimeError):
         steps = None
     if steps is None:
-        raise TypeError(f"beta = {beta!r} is not a sequence of real numbers")
+        raise TypeError(f"beta = {shown(beta)} is not a sequence of real numbers")
     if steps.ndim != 1 or not len(steps):
         raise ValueError(f"beta has shape {steps.shape}, expected one dimension with at least one entry")
     for i, b in enumerate(steps):

@@ -13,7 +13,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tinyddpm import checkpoint as checkpoints
-from tinyddpm._checks import check_count, check_examples, check_finite, check_flag, check_number, check_path
+from tinyddpm._checks import check_count, check_examples, check_finite, check_flag, check_number, check_path, check_seed
 from tinyddpm._model import in_mode
 from tinyddpm._progress import bar
 from tinyddpm.checkpoint import Where
@@ -58,9 +58,9 @@ def fit(
         steps: how many steps in all; after `resume`, those before included.
         batch_size: the examples in one step, over all processes.
         lr: the highest learning rate.
-        ema: the decay of the moving average, 0 to 1; 0 keeps the last weights. In the first steps it is lower:
+        ema: the decay of the moving average, 0 or more and below 1; 0 keeps the last weights. In the first steps it is lower:
             (1 + step) / (10 + step).
-        seed: an integer of 0 or more.
+        seed: an integer in 0..2**63 - 1.
         checkpoint: a folder for checkpoints: one now, one every `save_every` steps and one at the end, each in the
             place of the one before. `load` reads it.
         resume: the folder of a checkpoint to go on from, of a run with the same arguments; `steps` may differ.
@@ -79,6 +79,7 @@ def fit(
         FileExistsError: `checkpoint` has one already, and it is not the one to resume.
         FloatingPointError: the loss is NaN or infinite; the message says at which step.
         OSError: a checkpoint cannot be written; the one before is intact.
+        ModuleNotFoundError: progress is True, and tqdm is not installed.
 
     Example:
         >>> from tinyddpm import DDPM, MLP, Schedule, data
@@ -102,12 +103,12 @@ def fit(
     if not any(p.requires_grad for p in ddpm.model.parameters()):
         raise ValueError("ddpm.model has no parameters to train")
     steps, save_every = check_count("steps", steps), check_count("save_every", save_every)
-    seed, batch_size = check_count("seed", seed, least=0), check_count("batch_size", batch_size)
+    seed, batch_size = check_seed("seed", seed), check_count("batch_size", batch_size)
     lr, max_grad_norm = check_number("lr", lr, 0, math.inf), check_number("max_grad_norm", max_grad_norm, 0, math.inf)
     settings = {"batch_size": batch_size, "lr": lr, "ema": float(ema), "seed": seed, "max_grad_norm": max_grad_norm}
 
     with _processes(batch_size) as (rank, world), _at(ddpm, device) as place, _seeded(seed, place):
-        run = _Run(ddpm, {**settings, "data": list(x0.shape)}, steps, place, world)
+        run = _Run(ddpm, {**settings, "data": list(x0.shape)}, x0[0].detach().cpu(), steps, place, world)
         if checkpoint is not None and not _same(checkpoint, resume) and checkpoints.exists(checkpoint):
             raise FileExistsError(f"{checkpoint} has a checkpoint already: resume it, remove it, or name another folder")
         if world > 1:
@@ -140,6 +141,7 @@ def fit(
                 run.save(checkpoint, rank)
         run.check(weights=True)
         run.use_average()
+        run.optimizer.zero_grad()  # no gradient is left for what comes after
         return run.losses_of_all().cpu()
 
 
@@ -161,8 +163,8 @@ def averaged(average: Tensor, weights: Tensor, decay: float) -> Tensor:
 class _Run:
     """What changes while a network is trained, and what a checkpoint must hold to go on in the same way."""
 
-    def __init__(self, ddpm: DDPM, settings: dict[str, Any], steps: int, place: torch.device, world: int) -> None:
-        self.ddpm, self.settings, self.place, self.world, self.step = ddpm, settings, place, world, 0
+    def __init__(self, ddpm: DDPM, settings: dict[str, Any], first: Tensor, steps: int, place: torch.device, world: int) -> None:
+        self.ddpm, self.settings, self.first, self.place, self.world, self.step = ddpm, settings, first, place, world, 0
         self.losses = torch.zeros(steps, device=place)
         fused = place.type in ("cpu", "cuda")  # one call for all weights: faster, and nothing else
         self.optimizer = torch.optim.Adam(ddpm.model.parameters(), settings["lr"], fused=fused)
@@ -202,7 +204,7 @@ class _Run:
         losses = self.losses_of_all()
         if rank > 0:
             return
-        tensors = self.ddpm.tensors() | {"losses": losses, "random.cpu": torch.get_rng_state()}
+        tensors = self.ddpm.tensors() | {"losses": losses, "random.cpu": torch.get_rng_state(), "data.first": self.first}
         if self.place.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.place)
         tensors |= {f"average.{name}": value for name, value in self.ddpm.model.state_dict().items()}
@@ -230,6 +232,9 @@ class _Run:
                 raise ValueError(f"{name} = {saved[name]} in the checkpoint in {path}, expected {value} as in this run")
         if not torch.equal(tensors["schedule.beta"], self.ddpm.schedule.beta[1:]):
             raise ValueError(f"the checkpoint in {path} has another beta than this schedule")
+        first = tensors["data.first"].to(self.first)
+        if not torch.allclose(first, self.first, rtol=0, atol=1e-4):  # another machine may compute other last digits
+            raise ValueError(f"the checkpoint in {path} is of a run with other data: the first example of x0 is another")
         if info["step"] > len(self.losses):
             raise ValueError(f"the checkpoint in {path} is after step {info['step']}, expected at most steps = {len(self.losses)}")
         checkpoints.load_weights(self.ddpm.model, tensors, "model.", path)
@@ -289,7 +294,7 @@ def _at(ddpm: DDPM, device: torch.device | str | None) -> Iterator[torch.device]
     if place.type == "meta":
         raise ValueError("device = 'meta' has no numbers, expected a device such as 'cpu' or 'cuda'")
     try:
-        with in_mode(ddpm.to(place), training=True):
+        with in_mode(ddpm.to(place), training=True), torch.inference_mode(False), torch.enable_grad():
             yield place
     finally:
         ddpm.to(home)
