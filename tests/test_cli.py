@@ -473,7 +473,7 @@ ERRORS = [
     ("sample points --out x.png --steps 5 --eta 2", "eta = 2.0 is outside 0..1"),
     ("sample points --out x.png --steps 5 --eta nan", "eta = nan is outside"),
     ("sample points --out x.png --eta 0.5", "give --steps too"),
-    ("sample points --out x.png --seed 1.5", "argument --seed: invalid int value: '1.5'"),
+    ("sample points --out x.png --seed 1.5", "argument --seed: 1.5 is not a whole number in 0..2**63 - 1"),
     ("sample points --out x.png --seed 99999999999999999999", "is not a whole number in 0..2**63 - 1"),
     ("train", "required: DATA, --out"),
     ("train points.npy", "required: --out"),

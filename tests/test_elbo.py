@@ -355,6 +355,12 @@ def test_values_off_the_levels_are_refused(bad):
             discretised_log_prob(td.Gaussian(torch.zeros(1, 3, dtype=dtype), 1.0), values, 17)
 
 
+def test_a_value_half_way_between_levels_is_refused_in_sixteen_bits_too():
+    """Which tell 256 levels apart, but not much more."""
+    with pytest.raises(ValueError, match="0, which is none of 256 equally spaced levels"):
+        discretised_log_prob(td.Gaussian(torch.zeros(1).bfloat16(), 1.0), torch.zeros(1).bfloat16(), 256)
+
+
 def test_a_value_off_the_levels_goes_by_the_name_of_its_argument():
     with pytest.raises(ValueError, match=r"^x has a value 0\.3"):
         discretised_log_prob(LAW, torch.full((3,), 0.3), 17)
