@@ -19,7 +19,7 @@ EQUATIONS = [equation for path in CHAPTERS for equation in notebooks.equations(p
 CHECKS = [check for path in CHAPTERS for check in notebooks.checks(path)]
 PASSED = {check["tag"]: check for check in CHECKS if check["kind"] != "refuted"}
 PAGES = [notebooks.ROOT / f"{name}.md" for name in ("index", "notation", "coming-from", "ledger", "api")]
-CITED = re.compile(r"(?:\(|Eq\. \(?|[Ee]quations? \(?)(\d+\.\d+)")
+CITED = re.compile(r"(?:(?<!\w)\(|Eq\. \(?|[Ee]quations? \(?)(\d+\.\d+)")
 by_name = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 
 

@@ -208,7 +208,7 @@ ddpm = td.DDPM(td.MLP(dim=2), schedule, predict="v", variance="beta_tilde", clip
 losses: list[float] = td.fit(ddpm, x0, steps=2, progress=False).tolist()
 grid: td.Schedule = td.Schedule(np.array([0.1, 0.2]))
 mixture = td.exact.GaussianMixture([[-1.0, 0.0], [1.0, 0.0]], variances=0.04)
-ddpm(x0).backward()
+again: torch.Tensor = ddpm(x0)
 bound: td.VLB = ddpm.vlb(x0, levels=None)
 bits: float = td.bits_per_dim(float(bound.total.mean()), dims=2)
 points: torch.Tensor = td.load_pretrained("two_moons").sample_ddim((4, 2), steps=10)

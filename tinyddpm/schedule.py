@@ -139,8 +139,9 @@ class Schedule:
         """The same as `at` for several `tables`, named in a list or a tuple, with one look at `t`; errors as for `at`.
 
         Example:
-            >>> Schedule([0.1, 0.2]).rows(("beta", "alpha"), 2, torch.zeros(2, 3))
-            [tensor(0.2000, dtype=torch.float64), tensor(0.8000, dtype=torch.float64)]
+            >>> beta, alpha = Schedule([0.1, 0.2]).rows(("beta", "alpha"), 2, torch.zeros(2, 3))
+            >>> beta.item(), alpha.item()
+            (0.2, 0.8)
         """
         if not isinstance(tables, (list, tuple)):  # not list | tuple, which torch.compile of 2.4 cannot trace
             raise TypeError(f"tables = {tables!r} is of type {type(tables).__name__}, expected a list or tuple of names")
