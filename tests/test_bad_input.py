@@ -642,12 +642,42 @@ def test_networks_work_under_autocast_compile_and_on_meta():
 
 
 def test_of_a_long_value_a_message_shows_the_ends():
-    for call in (lambda: td.q_sample(LINEAR, x, list(range(9999)), eps), lambda: td.Schedule(["a"] * 9999)):
+    for call, start, end in (
+        (lambda: td.q_sample(LINEAR, x, list(range(9999)), eps), "t = [0, 1, 2, ", ", 9998] is of type list"),
+        (lambda: td.Schedule(["a"] * 9999), "beta = ['a', 'a', ", ", 'a'] is not a sequence of real numbers"),
+    ):
         with pytest.raises(TypeError) as caught:
             call()
+        assert str(caught.value).startswith(start) and " ... " in str(caught.value) and end in str(caught.value)
         assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(("n", "whole"), [(198, True), (199, False)])
+def test_a_value_of_200_characters_is_shown_whole(n, whole):
+    with pytest.raises(TypeError) as caught:
+        td.Schedule.linear("x" * n)
+    assert (f"T = '{'x' * n}' is" in str(caught.value)) is whole
+    assert whole or f"T = '{'x' * 149} ... {'x' * 39}' is" in str(caught.value)
+
+
+@pytest.mark.parametrize(("seed", "message"), [(-1, "seed = -1 is below 0"), (2**63, f"seed = {2**63} is above 2**63 - 1")])
+def test_a_seed_out_of_range_is_named(seed, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        td.fit(tiny(), x, steps=1, seed=seed, progress=False)
+    with pytest.raises(TypeError, match="^seed = '1' is of type str, expected an integer$"):
+        td.fit(tiny(), x, steps=1, seed="1", progress=False)
+
+
+def test_the_largest_and_the_smallest_seed_are_good():
+    for seed in (0, 2**63 - 1):
+        assert td.fit(tiny(), x, steps=1, batch_size=2, seed=seed, progress=False).shape == (1,)
 
 
 def test_a_list_of_steps_hears_of_the_tensor_that_it_should_be():
     with pytest.raises(TypeError, match=r"expected an integer, or a tensor of integers \(batch,\)$"):
         td.q_sample(LINEAR, x, [1, 2, 3], eps)
+
+
+def test_a_path_that_is_none_is_shown():
+    with pytest.raises(TypeError, match=r"^path = 5 is of type int, expected a path$"):
+        td.load(5)
