@@ -1,7 +1,7 @@
 """Breaks the mathematical modules in some thousand places, one at a time, and counts what the tests notice.
 
 `make mutation` runs it. mutmut makes the mutants and runs for each the tests that reach it (pyproject.toml says which files;
-some 40 minutes on two cores; a second run goes on where the first one stopped). A mutant that no test notices must stand in
+more than an hour on two cores; a second run goes on where the first one stopped). A mutant that no test notices must stand in
 tests/survivors.md with the reason why it changes nothing that anyone can see.
 """
 
