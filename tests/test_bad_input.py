@@ -664,7 +664,7 @@ def test_a_value_of_200_characters_is_shown_whole(n, whole):
 def test_a_seed_out_of_range_is_named(seed, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         td.fit(tiny(), x, steps=1, seed=seed, progress=False)
-    with pytest.raises(TypeError, match="^seed = '1' is of type str, expected an integer$"):
+    with pytest.raises(TypeError, match=r"^seed = '1' is of type str, expected an integer$"):
         td.fit(tiny(), x, steps=1, seed="1", progress=False)
 
 
