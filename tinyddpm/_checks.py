@@ -18,10 +18,15 @@ def shown(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:150]} ... {text[-40:]}"
 
 
+def wrong_type(name: str, value: object, expected: str) -> TypeError:
+    """The error for an argument of another type, with its value."""
+    return TypeError(f"{name} = {shown(value)} is of type {type(value).__name__}, expected {expected}")
+
+
 def check_integer(name: str, value: int, expected: str = "an integer") -> int:
     """An integer, also one of NumPy's."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} = {shown(value)} is of type {type(value).__name__}, expected {expected}")
+        raise wrong_type(name, value, expected)
     return int(value)
 
 
@@ -42,7 +47,7 @@ def check_seed(name: str, value: int) -> int:
 def check_number(name: str, value: float, low: float, high: float) -> float:
     """A number strictly between `low` and `high`, also one of NumPy's."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"{name} = {shown(value)} is of type {type(value).__name__}, expected a number")
+        raise wrong_type(name, value, "a number")
     if not low < value < high:
         raise ValueError(f"{name} = {value} is outside ({low:g}, {high:g})")
     return float(value)
@@ -57,7 +62,7 @@ def check_type(name: str, value: object, expected: type) -> None:
 def check_flag(name: str, value: bool) -> None:
     """True or False."""
     if not isinstance(value, bool):
-        raise TypeError(f"{name} = {shown(value)} is of type {type(value).__name__}, expected True or False")
+        raise wrong_type(name, value, "True or False")
 
 
 def check_callable(name: str, value: object) -> None:
@@ -69,13 +74,13 @@ def check_callable(name: str, value: object) -> None:
 def check_generator(value: torch.Generator | None) -> None:
     """A generator, or None; a seed is none."""
     if value is not None and not isinstance(value, torch.Generator):
-        raise TypeError(f"generator = {value!r} is of type {type(value).__name__}, expected a torch.Generator or None")
+        raise wrong_type("generator", value, "a torch.Generator or None")
 
 
 def check_path(name: str, value: str | os.PathLike[str]) -> None:
     """A path, as a string or as a Path."""
     if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"{name} = {shown(value)} is of type {type(value).__name__}, expected a path")
+        raise wrong_type(name, value, "a path")
 
 
 def check_tensor(name: str, value: Tensor) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyddpm import checkpoint, nets
-from tinyddpm._checks import Time, check_batch, check_count, check_generator, check_time, check_type
+from tinyddpm._checks import Time, check_batch, check_count, check_generator, check_time, check_type, wrong_type
 from tinyddpm._model import ask, in_mode
 from tinyddpm.checkpoint import Where
 from tinyddpm.elbo import VLB, vlb_terms
@@ -247,7 +247,7 @@ class DDPM(nn.Module):
     def _start(self, shape: Sequence[int], x_T: Tensor | None, generator: torch.Generator | None) -> Tensor:
         shape = (shape,) if isinstance(shape, int) else shape
         if not isinstance(shape, Sequence) or isinstance(shape, str):
-            raise TypeError(f"shape = {shape!r} is of type {type(shape).__name__}, expected a tuple such as (64, 1, 8, 8)")
+            raise wrong_type("shape", shape, "a tuple such as (64, 1, 8, 8)")
         check_generator(generator)
         size = tuple(check_count("shape", side) for side in shape)
         if x_T is None:

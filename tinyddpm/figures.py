@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from html import escape
 
-from tinyddpm._checks import check_callable, check_number, check_type
+from tinyddpm._checks import check_callable, check_number, check_type, wrong_type
 
 try:
     import matplotlib.pyplot as plt
@@ -100,7 +100,7 @@ def player(fig: Figure, draw: Callable[[int], object], steps: Sequence[int], alt
     check_type("fig", fig, Figure)
     check_callable("draw", draw)
     if not hasattr(steps, "__len__") or isinstance(steps, str):
-        raise TypeError(f"steps = {steps!r} is of type {type(steps).__name__}, expected a sequence of steps")
+        raise wrong_type("steps", steps, "a sequence of steps")
     if not len(steps):
         raise ValueError(f"steps = {steps!r} is empty, expected at least one step")
     check_type("alt", alt, str)

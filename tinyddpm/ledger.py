@@ -26,7 +26,7 @@ except ModuleNotFoundError as error:
 
 from sympy.core.function import AppliedUndef
 
-from tinyddpm._checks import check_callable, check_flag, check_number
+from tinyddpm._checks import check_callable, check_flag, check_number, wrong_type
 
 __all__ = ["CheckFailed", "N", "define", "measure", "refute", "verify"]
 
@@ -193,7 +193,7 @@ def refute(tag: str, lhs: Any = None, rhs: Any = None, *, slip: str, **claim: An
           -2.47 at x = -1.236
     """
     if not isinstance(slip, str):
-        raise TypeError(f"slip = {slip!r} is of type {type(slip).__name__}, expected words")
+        raise wrong_type("slip", slip, "words")
     try:
         _check(tag, lhs, rhs, **claim)
     except DoesNotHold as error:
@@ -326,7 +326,7 @@ def _check_common(tag: str, given: object, broken: object, statement: object, rt
         ("statement", statement, str, "a name such as 'S4'"),
     ):
         if value is not None and not isinstance(value, expected):
-            raise TypeError(f"({tag}) {name} = {value!r} is of type {type(value).__name__}, expected {what}")
+            raise wrong_type(f"({tag}) {name}", value, what)
     if check_number("rtol", rtol, -math.inf, math.inf) < 0:
         raise ValueError(f"rtol = {rtol} is below 0")
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from tinyddpm._checks import Time, check_count, check_number, check_time, check_type, shown
+from tinyddpm._checks import Time, check_count, check_number, check_time, check_type, shown, wrong_type
 
 TABLES = ("beta", "alpha", "alpha_bar", "one_minus_alpha_bar", "beta_tilde", "snr")
 
@@ -144,7 +144,7 @@ class Schedule:
             (0.2, 0.8)
         """
         if not isinstance(tables, (list, tuple)):  # not list | tuple, which torch.compile of 2.4 cannot trace
-            raise TypeError(f"tables = {tables!r} is of type {type(tables).__name__}, expected a list or tuple of names")
+            raise wrong_type("tables", tables, "a list or tuple of names")
         if back not in (0, 1):
             raise ValueError(f"back = {back!r} is not one of 0, 1")
         for table in tables:

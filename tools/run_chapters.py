@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from check_notebooks import METADATA
 from nbclient import NotebookClient
 
 
@@ -19,10 +20,7 @@ def run(path: Path) -> None:
     ).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-    notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
+    notebook.metadata = METADATA
     nbformat.validate(notebook)
     nbformat.write(notebook, path)
 
