@@ -491,6 +491,9 @@ CASES += [
         "errors": number("errors", math.inf), "paired": flag("paired"), "statement": STATEMENT,
         "broken": [*BROKEN, ({"slip": "a"}, TypeError, r"^broken\['slip'\] = 'a' is no array of numbers")]}),
     ("figures.style", {}, {}),
+    ("figures.derivation", {"chapter": 2}, {
+        "chapter": [*[is_type("chapter", v, "an integer") for v in (None, "2", 2.0, True)],
+                    *off("chapter", [-1, 7], "is not in the book, expected 0 to 6$")]}),
     ("figures.player", PLAYER, {
         "fig": [is_type("fig", v, "a Figure") for v in (None, 3, (1, 2), plt)], "draw": function("draw"),
         "steps": [*[is_type("steps", v, "a sequence of steps") for v in (3, None, iter([1]), "ab")],

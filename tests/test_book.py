@@ -1,6 +1,7 @@
 """The chapters as source: tags, checks, statements and displayed formulas hold together; plain Markdown; one clean run."""
 
 import contextlib
+import difflib
 import json
 import re
 
@@ -8,17 +9,19 @@ import check_notebooks
 import nbformat
 import notebooks
 import pytest
+import run_chapters
 import sympy as sp
 from latex import Opaque, Reader, sides, symbol, tokens
 from sympy.core.function import AppliedUndef
 
+from tinyddpm import figures
 from tinyddpm.ledger import N
 
 CHAPTERS = notebooks.chapters()
 EQUATIONS = [equation for path in CHAPTERS for equation in notebooks.equations(path)]
 CHECKS = [check for path in CHAPTERS for check in notebooks.checks(path)]
 PASSED = {check["tag"]: check for check in CHECKS if check["kind"] != "refuted"}
-PAGES = [notebooks.ROOT / f"{name}.md" for name in ("index", "notation", "coming-from", "ledger", "api")]
+PAGES = [notebooks.ROOT / f"{name}.md" for name in ("index", "notation", "glossary", "slips", "coming-from", "ledger", "api")]
 CITED = re.compile(r"(?:(?<!\w)\(|Eq\. \(?|[Ee]quations? \(?)(\d+\.\d+)")
 by_name = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 
@@ -77,6 +80,20 @@ def test_slips_are_shown_failing(slip):
     assert any(check["kind"] == "refuted" and check["verdict"].startswith(slip) for check in CHECKS)
 
 
+def test_page_of_slips_leads_to_every_box():
+    """In the order of its own; each box once, by a link to its place, under a heading and with a text."""
+    text = (notebooks.ROOT / "slips.md").read_text(encoding="utf-8")
+    linked = re.findall(r"(?m)^\[Shown in Chapter (\d)\]\((\S+)\.ipynb#(\S+)\)$", text)
+    boxes = [(str(i), s.chapter, s.anchor) for i, path in enumerate(CHAPTERS) for s in notebooks.slips(path)]
+    assert sorted(linked) == sorted(boxes) and len(set(boxes)) == len(boxes) >= len(SLIPS_SHOWN)
+    assert text.count("\n### ") == len(boxes) and len(re.findall(r"(?m)^### .+\n\n\S.{80}", text)) == len(boxes)
+
+
+def test_every_rejected_variant_stands_below_its_box():
+    refuted = {c["verdict"] for c in CHECKS if c["kind"] == "refuted"}
+    assert {slip.verdict for path in CHAPTERS for slip in notebooks.slips(path)} - {None} == refuted
+
+
 def test_cited_equations_exist():
     texts = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
     texts |= {path.name: "".join(c["source"] for c in notebooks.cells(path) if c["cell_type"] == "markdown") for path in CHAPTERS}
@@ -86,6 +103,97 @@ def test_cited_equations_exist():
         example = {"2.7"} if name == "ledger.py" else set()  # of what a number looks like
         text = re.sub(r"```python\n.*?```", "", text, flags=re.S)
         assert set(CITED.findall(text)) - example <= tags, name
+
+
+# ---- at the head of a chapter ----
+
+
+def markdown(path) -> list[str]:
+    return [cell["source"] for cell in notebooks.cells(path) if cell["cell_type"] == "markdown"]
+
+
+def test_map_shows_what_the_chapters_derive():
+    """An arrow within a chapter goes forward or is one of its last lines; one between chapters is cited where it ends."""
+    tags = [equation.tag for equation in EQUATIONS]
+    on_map = [tag for _, equations in figures.EQUATIONS for tag, _ in equations.values()]
+    assert set(on_map) == {tag for arrow in figures.LEADS_TO for tag in arrow} <= set(tags)
+    for chapter, (title, equations) in enumerate(figures.EQUATIONS):
+        assert all(tag.startswith(f"{chapter}.") for tag, _ in equations.values())
+        assert title.replace("\n", " ").lower() in notebooks.title(CHAPTERS[chapter]).lower()
+    for start, end in figures.LEADS_TO:
+        assert tags.index(start) < tags.index(end) or (start, end) == ("5.1", "5.2"), (start, end)
+        if start[0] != end[0]:
+            (equation,) = (e for e in EQUATIONS if e.tag == end)
+            cells = notebooks.cells(notebooks.ROOT / f"{equation.chapter}.ipynb")
+            section = "".join(c["source"] for c in cells if c["cell_type"] == "markdown" and "You are here" not in c["source"])
+            assert f"({start})" in re.split(r"(?m)^## What is now known", section)[0], (start, end)
+
+
+@by_name
+def test_chapter_says_where_it_stands_on_the_map(path):
+    number = CHAPTERS.index(path)
+    cells = notebooks.cells(path)
+    here = next(i for i, cell in enumerate(cells) if cell["source"].startswith("**You are here.**"))
+    assert cells[here - 1]["source"] == f"figures.derivation(chapter={number})" and "## " not in "".join(markdown(path)[:2])
+    own = {tag for tag, _ in figures.EQUATIONS[number][1].values()}
+    around = {tag for arrow in figures.LEADS_TO if own & set(arrow) for tag in arrow}
+    assert own <= set(CITED.findall(cells[here]["source"])) <= around
+    assert all(tag in cells[here - 1]["metadata"]["mystnb"]["image"]["alt"] for tag in own)
+
+
+@by_name
+def test_reading_time_is_that_of_its_words_and_formulas(path):
+    """As the first page of the book says: 150 words a minute, a minute for a displayed line; without the solutions."""
+    text = re.sub(r"<details>.*?</details>", "", "\n".join(markdown(path)), flags=re.S)
+    words = len(re.sub(r"\$[^$]+\$", "x", notebooks.DISPLAY.sub("", text)).split())
+    (claimed,) = re.findall(
+        r"(?m)^\*Reading: about (\d+) minutes\. Running: about .+ on two cores, at most .+\. You need .+\*$", text
+    )
+    assert abs(words / 150 + len(notebooks.DISPLAY.findall(text)) - int(claimed)) <= 4
+
+
+INTRODUCED = re.compile(r"see \((\d)\.\d+\)")
+
+
+def occurs(names: list[str], formulas: list[list[str]]) -> bool:
+    """Whether a symbol that has an index or a bracket stands in a formula, without a further bar, tilde or hat."""
+    heads = [tokens(re.split(r"\(|(?<=\[)", name)[0]) for name in names]
+    return any(
+        formula[i : i + len(head)] == head and formula[i - 1 : i] not in ([r"\bar"], [r"\tilde"], [r"\hat"])
+        for head in heads
+        if len(head) > 2
+        for formula in formulas
+        for i in range(len(formula))
+    )
+
+
+@by_name
+def test_symbols_of_earlier_chapters_are_recalled(path):
+    """Folded, at the head: each symbol of the notation page that an earlier chapter introduced and that returns, in its words."""
+    text = "\n".join(markdown(path))
+    folded = re.findall(r"<details><summary>Symbols from earlier chapters</summary>(.*?)</details>", text, re.S)
+    rest = re.sub(r"```.*?```|<details><summary>Symbols.*?</details>", "", text, flags=re.S)
+    formulas = [tokens(display or inline) for display, inline in re.findall(r"\$\$(.+?)\$\$|\$(.+?)\$", rest, re.S)]
+    notation = (notebooks.ROOT / "notation.md").read_text(encoding="utf-8").split("## What others")[0]
+    expected = [
+        f"| {symbol} | {meaning} |"
+        for symbol, meaning in re.findall(r"(?m)^\| (\$.+?) \| .*?\| (.+) \|$", notation)
+        if (where := INTRODUCED.search(meaning)) and int(where[1]) < CHAPTERS.index(path)
+        and occurs(re.findall(r"\$([^$]+)\$", symbol), formulas)
+    ]  # fmt: skip
+    assert re.findall(r"(?m)^\| \$.*", "".join(folded)) == expected
+    assert bool(expected) == (CHAPTERS.index(path) >= 2)
+
+
+@by_name
+def test_each_thing_has_one_colour_through_the_book(path):
+    """Colours come from the table in `figures`; besides them only grey, and the map of one density in the colour of data."""
+    for cell in notebooks.cells(path):
+        if cell["cell_type"] == "code":
+            for colour in re.findall(r"(?:color|ecolor|facecolor|edgecolor)s?=\s*([^,)\s]+)", cell["source"]):
+                assert re.match(r"\[?figures\.COLOR\[|\"0\.\d+\"|color$", colour), colour
+            assert not re.search(r"""["'](C\d|#[0-9a-fA-F]{6}|[bgrcmyk](-|--|:|-\.|\.|o|s)+)["']""", cell["source"]), cell["source"]
+            assert set(re.findall(r"cmap=(\S+?)[,)]", cell["source"])) <= {'"Blues"'}, cell["source"]
 
 
 @by_name
@@ -416,6 +524,25 @@ def test_what_must_not_be_stored_is_named(kind, spoil, message, tmp_path, capsys
     (tmp_path / "a.ipynb").write_text(json.dumps({**stored, "metadata": {}}))
     assert check_notebooks.main([str(tmp_path / "a.ipynb")]) == 1
     assert len(capsys.readouterr().out.splitlines()) == 2  # that one, and the notebook's metadata
+
+
+def test_a_diff_of_a_chapter_that_was_run_again_shows_only_what_changed(tmp_path):
+    path = tmp_path / "a.ipynb"
+    sources = ["import matplotlib.pyplot as plt\nfig, ax = plt.subplots(figsize=(1, 1))", "x = 1\nprint(x)", "x"]
+    cells = [
+        nbformat.v4.new_code_cell(source, id=f"cell-{i}", metadata={"execution": {"a": "1"}}) for i, source in enumerate(sources)
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "mine", "display_name": "Mine"}}), path)
+    run_chapters.run(path)
+    stored = path.read_text(encoding="utf-8")
+    assert list(check_notebooks.faults(json.loads(stored))) == ["cell 0: a figure without a text that says what it shows (metadata "
+                                                                "mystnb.image.alt, more than 40 characters)"]  # fmt: skip
+    run_chapters.run(path)
+    assert path.read_text(encoding="utf-8") == stored
+    path.write_text(stored.replace('"x = 1\\n"', '"x = 2\\n"'), encoding="utf-8")
+    run_chapters.run(path)
+    changed = [line for line in difflib.ndiff(stored.splitlines(), path.read_text(encoding="utf-8").splitlines()) if line[0] == "+"]
+    assert [line.strip("+ ,") for line in changed] == ['"2\\n"', '"x = 2\\n"', '"2"']
 
 
 @by_name

@@ -4,6 +4,7 @@ import re
 
 import matplotlib.pyplot as plt
 import pytest
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from tinyddpm import figures
 
@@ -47,3 +48,36 @@ def test_too_many_frames_are_named():
 def test_the_style_is_opaque():
     figures.style()
     assert plt.rcParams["figure.facecolor"] == "white" and len(set(figures.COLOR.values())) == len(figures.COLOR)
+
+
+def test_the_map_fills_the_boxes_of_its_chapter():
+    """One box for each equation, filled with their numbers in white; an arrow is dark where it touches one of them."""
+    for chapter, (_, equations) in enumerate(figures.EQUATIONS):
+        (ax,) = figures.derivation(chapter).axes
+        filled = {text.get_text().split("\n")[0].strip("()") for text in ax.texts if text.get_color() == "white"}
+        assert filled == {tag for tag, _ in equations.values()}
+        boxes = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+        assert len(boxes) == sum(len(line) for _, line in figures.EQUATIONS)
+        assert sum(box.get_facecolor()[:3] == (0, 0, 0) for box in boxes) == len(filled)
+        arrows = [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
+        assert len(arrows) == len(figures.LEADS_TO)
+        dark = sum(arrow.get_edgecolor()[:3] == (0, 0, 0) for arrow in arrows)
+        assert dark == sum(bool(filled & set(arrow)) for arrow in figures.LEADS_TO)
+        assert [t.get_text() for t in ax.texts if "you are here" in t.get_text()] == [ax.texts[_index(ax, chapter)].get_text()]
+
+
+def _index(ax, chapter):
+    return next(i for i, text in enumerate(ax.texts) if text.get_text().startswith(f"{chapter} ·"))
+
+
+def test_no_text_of_the_map_leaves_its_box():
+    fig = figures.derivation(0)
+    fig.canvas.draw()
+    (ax,) = fig.axes
+    boxes = [patch.get_window_extent() for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+    for text in ax.texts:
+        drawn = text.get_window_extent()
+        if text.get_text().startswith("("):
+            assert any(box.x0 < drawn.x0 and drawn.x1 < box.x1 and box.y0 < drawn.y0 and drawn.y1 < box.y1 for box in boxes)
+        else:
+            assert drawn.x0 >= 0 and not any(drawn.overlaps(box) for box in boxes)

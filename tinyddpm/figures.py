@@ -8,16 +8,17 @@ import re
 from collections.abc import Callable, Sequence
 from html import escape
 
-from tinyddpm._checks import check_callable, check_number, check_type, wrong_type
+from tinyddpm._checks import check_callable, check_integer, check_number, check_type, wrong_type
 
 try:
     import matplotlib.pyplot as plt
     from matplotlib.animation import FuncAnimation
     from matplotlib.figure import Figure
+    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("tinyddpm.figures needs matplotlib: pip install 'tinyddpm[book]'", name="matplotlib") from error
 
-__all__ = ["COLOR", "player", "style"]
+__all__ = ["COLOR", "derivation", "player", "style"]
 
 # One colour for one thing, through the whole book: from the palette of Okabe and Ito, which the colour-blind can read.
 COLOR = {
@@ -28,6 +29,23 @@ COLOR = {
     "exact": "#000000",
     "other": "#CC79A7",
 }
+
+# The equations that carry the book: a row for each chapter, in it the column, the number, and what the equation gives.
+EQUATIONS = [
+    ("Three ways", {0: ("0.3", "the bound\nof a VAE")}),
+    ("The forward\nprocess", {0: ("1.2", "one step"), 1: ("1.16", "many steps\nat once"), 2: ("1.17", "their density")}),
+    ("The reverse\nstep", {0: ("2.4", "the learned\nchain"), 1: ("2.23", "its mean,\nby the noise"), 2: ("2.19", "the posterior")}),
+    ("The bound", {0: ("3.6", "the bound"), 2: ("3.17", "its term\nfor one step")}),
+    ("The loss", {0: ("4.1", "the learned\nmean"), 1: ("4.6", "the error of\nthe noise"), 2: ("4.12", "the simplified\nloss")}),
+    ("Training", {1: ("5.2", "floor and\nexcess"), 2: ("5.1", "the loss of\na batch")}),
+    ("Sampling", {0: ("6.1", "Algorithm 2"), 1: ("6.3", "what comes\nout of it"), 2: ("6.11", "fewer steps:\nDDIM")}),
+]
+LEADS_TO = [
+    ("0.3", "3.6"), ("1.2", "1.16"), ("1.16", "1.17"), ("1.16", "2.23"), ("1.17", "2.19"), ("2.4", "3.6"), ("2.19", "2.23"),
+    ("2.19", "3.17"), ("2.23", "4.1"), ("3.6", "3.17"), ("3.17", "4.6"), ("4.1", "4.6"), ("4.1", "6.1"), ("4.6", "4.12"),
+    ("4.12", "5.1"), ("5.1", "5.2"), ("6.1", "6.3"), ("6.1", "6.11"),
+]  # fmt: skip
+AROUND = {("0.3", "3.6"): 0.47, ("6.1", "6.11"): -0.35}  # how far an arrow bends around what stands between
 
 # What matplotlib's player takes from an icon font on another server, as characters that are on every machine.
 ICONS = {"minus": "−", "fast-backward": "⏮", "step-backward": "⏪", "play fa-flip-horizontal": "◀", "pause": "⏸", "play": "▶",
@@ -60,6 +78,52 @@ def style() -> None:
             "animation.embed_limit": 3,
         }
     )
+
+
+def derivation(chapter: int) -> Figure:
+    """The map of the book that stands at the head of a chapter: which equation leads to which, and where the reader is.
+
+    Args:
+        chapter: its number. Its equations are filled; dark arrows are those that begin or end in it.
+
+    Raises:
+        TypeError, ValueError: `chapter` is not an integer, or the book has no such chapter.
+
+    Example:
+        >>> len(derivation(chapter=2).axes)
+        1
+    """
+    check_integer("chapter", chapter)
+    if not 0 <= chapter < len(EQUATIONS):
+        raise ValueError(f"chapter = {chapter} is not in the book, expected 0 to {len(EQUATIONS) - 1}")
+    fig = Figure(figsize=(4.2, 4.6), dpi=120)  # narrow, to be read on a phone
+    ax = fig.add_axes((0, 0, 1, 1))
+    boxes = {}
+    for row, (title, equations) in enumerate(EQUATIONS):
+        here = row == chapter
+        name = f"{row} · {title}" + "\n(you are here)" * here
+        ax.text(-1.35, -row, name, fontsize=8.5, va="center", weight="bold" if here else "normal")
+        for column, (tag, gives) in equations.items():
+            boxes[tag] = FancyBboxPatch((column - 0.41, -row - 0.32), 0.82, 0.64, "round,pad=0,rounding_size=0.06",
+                                        facecolor="black" if here else "white", edgecolor="black", linewidth=0.8)  # fmt: skip
+            ax.add_patch(boxes[tag])
+            ax.text(column, -row, f"({tag})\n{gives}", color="white" if here else "black", fontsize=8, ha="center", va="center")
+    own = {tag for tag, _ in EQUATIONS[chapter][1].values()}
+    for start, end in LEADS_TO:
+        ax.add_patch(
+            FancyArrowPatch(
+                _middle(boxes[start]), _middle(boxes[end]), patchA=boxes[start], patchB=boxes[end], arrowstyle="-|>",
+                connectionstyle=f"arc3,rad={AROUND.get((start, end), 0)}", mutation_scale=10, zorder=0,
+                color="black" if {start, end} & own else "0.7",
+            )
+        )  # fmt: skip
+    ax.set(xlim=(-1.4, 2.45), ylim=(0.4 - len(EQUATIONS), 0.4))
+    ax.axis("off")
+    return fig
+
+
+def _middle(box: FancyBboxPatch) -> tuple[float, float]:
+    return box.get_x() + box.get_width() / 2, box.get_y() + box.get_height() / 2
 
 
 class _Player:

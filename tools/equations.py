@@ -1,4 +1,4 @@
-"""A Sphinx extension: places to jump to at the equations, links at their citations, and the entries of the ledger.
+"""A Sphinx extension: places to jump to at equations and slips, links at citations, and the entries of the ledger.
 
 The chapters stay plain Markdown, which reads the same in Colab and on a code host. What only a built page can offer is
 added here: "(2.7)" in a text becomes a link to the equation that is tagged 2.7.
@@ -13,6 +13,7 @@ CITATION = re.compile(r"\((\d+\.\d+)\)")
 UNLINKED = nodes.reference | nodes.literal | nodes.literal_block | nodes.math | nodes.math_block | nodes.raw | nodes.comment
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#$|~^])")  # what a verdict does not mean as markup
 PLACEHOLDER = "<!-- the equations -->"
+TO_SLIP = re.compile(r"\]\(chapters/[\w-]+\.ipynb#(slip-[\w-]+)\).*")
 MARK = {
     "symbolic": "proved by SymPy",
     "exact": "two computations agree",
@@ -33,8 +34,9 @@ def configure(app, config):
 
 
 def read_equations(app):
-    """Where each tag stands."""
+    """Where each tag and each slip stands."""
     app.equations = {e.tag: e for path in notebooks.chapters() for e in notebooks.equations(path)}
+    app.slips = {s.anchor: s for path in notebooks.chapters() for s in notebooks.slips(path)}
 
 
 def add_links(app, doctree):
@@ -50,6 +52,26 @@ def add_links(app, doctree):
             text.parent.replace(text, [_link(app, part) if i % 2 else nodes.Text(part) for i, part in enumerate(parts) if part])
 
 
+def add_places_of_slips(app, doctree):
+    """Marks the boxes "Where this goes wrong" of a chapter, so that other pages can link to them."""
+    slips = [slip for slip in app.slips.values() if slip.chapter == app.env.docname]
+    boxes = [box for box in doctree.findall(nodes.block_quote) if box.astext().startswith("Where this goes wrong")]
+    for slip, box in zip(slips, boxes, strict=True):
+        box.parent.insert(box.parent.index(box), nodes.target("", "", ids=[slip.anchor]))
+        app.env.metadata[slip.chapter].setdefault("myst_slugs", {})[slip.anchor] = (0, slip.anchor, slip.title)
+
+
+def add_verdicts(app, docname, source):
+    """Puts what the check said below each link to a slip."""
+
+    def with_verdict(link):
+        slip = app.slips.get(link[1])
+        return link[0] + ("\n\n✗ " + MARKDOWN.sub(r"\\\1", slip.verdict) if slip and slip.verdict else "")
+
+    if not docname.startswith("chapters/"):
+        source[0] = TO_SLIP.sub(with_verdict, source[0])
+
+
 def _link(app, tag):
     equation = app.equations.get(tag)
     if equation is None:
@@ -59,10 +81,10 @@ def _link(app, tag):
 
 
 def fill_ledger(app, docname, source):
-    """Puts an entry for each equation, and for each slip, into the ledger page."""
+    """Puts an entry for each equation into the ledger page."""
     if PLACEHOLDER not in source[0]:
         return
-    entries, slips = [], []
+    entries = []
     for path in notebooks.chapters():
         app.env.note_dependency(str(path))
         equations, checks = notebooks.equations(path), notebooks.checks(path)
@@ -74,9 +96,7 @@ def fill_ledger(app, docname, source):
                 f"**({equation.tag})** ✓ {statement}{MARK[check['kind']]}; {check['rejected']} broken versions rejected\n"
             )
             entries.append(f"$${equation.formula}$$\n")
-        refuted = (c["verdict"] for c in checks if c["kind"] == "refuted")
-        slips += ["- ✗ " + MARKDOWN.sub(r"\\\1", verdict) for verdict in refuted]
-    source[0] = source[0].replace(PLACEHOLDER, "\n".join(entries)).replace("<!-- the slips -->", "\n".join(slips))
+    source[0] = source[0].replace(PLACEHOLDER, "\n".join(entries))
 
 
 def setup(app):
@@ -84,5 +104,7 @@ def setup(app):
     app.connect("config-inited", configure)
     app.connect("builder-inited", read_equations)
     app.connect("source-read", fill_ledger)
+    app.connect("source-read", add_verdicts)
     app.connect("doctree-read", add_links)
+    app.connect("doctree-read", add_places_of_slips)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -5,11 +5,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from docutils.nodes import make_id
+
 from tinyddpm.ledger import MIME
 
 ROOT = Path(__file__).parents[1]
 DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.S)
 TAG = re.compile(r"\\tag\{([^}]*)\}")
+SLIP = re.compile(r"(?m)^> \*\*Where this goes wrong: (.+?)\.?\*\*")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,21 @@ class Equation:
         return "eq-" + self.tag.replace(".", "-")
 
 
+@dataclass(frozen=True)
+class Slip:
+    """A box that says where a derivation goes wrong, and what the check in a cell below it says of the wrong variant."""
+
+    title: str
+    chapter: str
+    cell: int
+    verdict: str | None
+
+    @property
+    def anchor(self) -> str:
+        """The name of its place in the built page."""
+        return make_id(f"slip {self.title}")
+
+
 def chapters() -> list[Path]:
     """The chapters of the book, in its order."""
     toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
@@ -49,11 +67,14 @@ def title(path: Path) -> str:
     return next(cell["source"].splitlines()[0].lstrip("# ") for cell in cells(path))
 
 
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").as_posix()
+
+
 def equations(path: Path) -> list[Equation]:
     """The tagged equations of a chapter, as they follow one another."""
-    name = path.relative_to(ROOT).with_suffix("").as_posix()
     return [
-        Equation(tag, TAG.sub("", display).strip(), name, i)
+        Equation(tag, TAG.sub("", display).strip(), _name(path), i)
         for i, cell in enumerate(cells(path))
         if cell["cell_type"] == "markdown"
         for display in DISPLAY.findall(cell["source"])
@@ -68,4 +89,15 @@ def checks(path: Path) -> list[dict]:
         for i, cell in enumerate(cells(path))
         for output in cell.get("outputs", [])
         if MIME in output.get("data", {})
+    ]
+
+
+def slips(path: Path) -> list[Slip]:
+    """The boxes "Where this goes wrong" of a chapter, each with the first verdict before the next box."""
+    boxes = [(i, title) for i, cell in enumerate(cells(path)) for title in SLIP.findall(cell["source"])]
+    ends = [i for i, _ in boxes[1:]] + [len(cells(path))]
+    refuted = [check for check in checks(path) if check["kind"] == "refuted"]
+    return [
+        Slip(title, _name(path), i, next((c["verdict"] for c in refuted if i < c["cell"] < end), None))
+        for (i, title), end in zip(boxes, ends, strict=True)
     ]
