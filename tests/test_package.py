@@ -5,44 +5,27 @@ import re
 import subprocess
 import sys
 import tarfile
-import venv
 import zipfile
 from email import message_from_string
-from importlib import metadata
-from pathlib import Path
 
-import nbformat
+import environments
 import notebooks
 import pytest
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
-from packaging.requirements import Requirement
+from environments import run
 from set_repository import repository_url
 
 import tinyddpm as td
 
 
 @pytest.fixture(scope="session")
-def dist(tmp_path_factory):
-    """What `make dist` makes: the sources, and the wheel that is built from them."""
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), "."]
-    subprocess.run(command, cwd=notebooks.ROOT, check=True, capture_output=True)
-    return folder
+def wheel(tmp_path_factory):
+    return environments.build(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="session")
-def wheel(dist):
-    """The wheel, built from the sources alone."""
-    return dist / f"tinyddpm-{td.__version__}-py3-none-any.whl"
-
-
-@pytest.fixture(scope="session")
-def site(wheel, tmp_path_factory):
-    """A folder in which only the wheel is unpacked."""
-    folder = tmp_path_factory.mktemp("site")
-    zipfile.ZipFile(wheel).extractall(folder)
-    return folder
+def dist(wheel):
+    """The folder of the wheel and the sources."""
+    return wheel.parent
 
 
 def test_wheel_holds_the_package_and_nothing_else(wheel):
@@ -94,41 +77,16 @@ def test_the_trained_models_are_in_the_wheel(wheel):
 # ---- in an environment of its own ----
 
 
-def required(name, known):
-    """A distribution and all that it requires here, without extras."""
-    known.add(name)
-    for need in map(Requirement, metadata.requires(name) or []):
-        if need.name.lower() not in known and (need.marker is None or need.marker.evaluate({"extra": ""})):
-            required(need.name.lower(), known)
-    return known
-
-
 @pytest.fixture(scope="session")
 def clean(wheel, tmp_path_factory):
     """The folder of the programs of an environment that holds the wheel and what pip would have fetched for it.
 
-    So that nothing is downloaded, torch, NumPy, safetensors and what they require are links to what is installed here.
-    pip itself installs the wheel, and would refuse if the metadata asked for anything else.
+    What would have been fetched is linked. Pip itself installs the wheel, and would refuse if the metadata asked for more.
     """
     folder = tmp_path_factory.mktemp("clean")
-    venv.create(folder, with_pip=True)
-    programs = folder / ("Scripts" if os.name == "nt" else "bin")
-    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    packages = Path(run(programs / "python", "-c", ask, cwd=folder).strip())
-    for need in required("torch", set()) | required("numpy", set()) | required("safetensors", set()):
-        for top in {file.parts[0] for file in metadata.files(need)} - {"..", "__pycache__"}:
-            if not (packages / top).exists():
-                (packages / top).symlink_to(Path(metadata.distribution(need).locate_file(top)).resolve())
+    programs, _ = environments.create(folder, "torch", "numpy", "safetensors")
     run(programs / "python", "-m", "pip", "install", "--quiet", "--no-index", str(wheel), cwd=folder)
     return programs
-
-
-def run(*command, cwd, fails=False):
-    """What a command prints, in a folder with nothing of ours in sight."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    out = subprocess.run(list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True)
-    assert (out.returncode != 0) == fails, out.stdout + out.stderr
-    return out.stderr if fails else out.stdout
 
 
 def test_nothing_is_installed_that_was_not_asked_for(clean, tmp_path):
@@ -235,31 +193,3 @@ def test_a_users_program_and_the_package_pass_a_type_checker(clean, tmp_path):
     assert re.findall(r"\[([\w-]+)\]$", bad.stdout, re.M) == list(WRONG.values()), bad.stdout
     ours = subprocess.run(mypy, cwd=notebooks.ROOT, capture_output=True, text=True)
     assert ours.returncode == 0, ours.stdout + ours.stderr
-
-
-# ---- with the chapters ----
-
-
-@pytest.mark.parametrize("path", notebooks.chapters(), ids=lambda p: p.stem)
-def test_chapter_runs_alone_and_so_do_its_solutions(path, site, tmp_path):
-    """In an empty folder, with the wheel: the cells, then each solution that is code, then proof of where it ran."""
-    notebook = nbformat.read(path, as_version=4)
-    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    solutions = re.findall(r"```python\n(.*?)```", text, re.S)
-    assert len(solutions) >= 3 and sum("assert" in s or "verify" in s for s in solutions) == len(solutions)
-    notebook.cells += [nbformat.v4.new_code_cell(s) for s in [*solutions, "import os; print(td.__file__, os.listdir())"]]
-    environment = {**os.environ, "PYTHONPATH": str(site)}
-    NotebookClient(notebook, kernel_name="python3", timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute(
-        env=environment
-    )
-    assert notebook.cells[-1].outputs[0].text.strip() == f"{site / 'tinyddpm' / '__init__.py'} []"
-
-
-def test_first_cell_says_what_is_wrong_where_the_package_cannot_be_had(tmp_path):
-    """No tinyddpm, and no index to install it from: an error that helps, not a success that is none."""
-    first = next(cell for cell in nbformat.read(notebooks.chapters()[0], as_version=4).cells if cell.cell_type == "code")
-    hide = nbformat.v4.new_code_cell("import sys; sys.modules['tinyddpm'] = None")
-    notebook = nbformat.v4.new_notebook(cells=[hide, first])
-    client = NotebookClient(notebook, kernel_name="python3", timeout=120, resources={"metadata": {"path": str(tmp_path)}})
-    with pytest.raises(CellExecutionError, match="tinyddpm could not be installed: pip's message above says why"):
-        client.execute(env={**os.environ, "PIP_NO_INDEX": "1", "PIP_DRY_RUN": "1"})

@@ -1,0 +1,164 @@
+"""The chapters as Colab runs and shows them: the first cell installs the package, and Markdown has no MyST."""
+
+import json
+import re
+
+import environments
+import nbformat
+import notebooks
+import pytest
+from bs4 import BeautifulSoup
+from check_notebooks import MYST
+from markdown_it import MarkdownIt
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat.v4 import new_code_cell
+
+import tinyddpm as td
+
+CHAPTERS = notebooks.chapters()
+by_name = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+
+
+# ---- as Colab runs them ----
+
+# Of what Colab holds, all that a chapter or its kernel may ask for; safetensors comes there with transformers. SymPy and the
+# others are in the versions that are installed here, which are not Colab's: only what is here can be linked.
+USUAL = ("torch", "numpy", "matplotlib", "scikit-learn", "scipy", "sympy", "safetensors", "tqdm", "ipython", "ipykernel")
+AT_MOST = {"two minutes": 120, "three minutes": 180, "four minutes": 240}
+CLAIM = re.compile(r"Running: about [\w ]+ on two cores, at most ([\w ]+)\.")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    return environments.build(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture
+def colab(tmp_path, monkeypatch):
+    """Runs cells in an empty folder, with a kernel in a new environment without tinyddpm, and returns where its packages are.
+
+    Pip knows one index, a folder laid out as PyPI is, which holds this wheel or nothing. It is told so as a user would: in a file
+    of settings, which outdoes the files that the machine has.
+    """
+
+    def run(cells, wheel, holds=USUAL):
+        programs, packages = environments.create(tmp_path / "environment", *holds)
+        assert not list(packages.glob("*tinyddpm*"))
+        index, settings, folder = tmp_path / "simple", tmp_path / "pip.conf", tmp_path / "content"
+        (index / "tinyddpm" if wheel else index).mkdir(parents=True)
+        if wheel:
+            (index / "tinyddpm" / "index.html").write_text(f'<a href="{wheel.as_uri()}">{wheel.name}</a>')
+        settings.write_text(f"[global]\nno-index = false\nindex-url = {index.as_uri()}\nextra-index-url =\nfind-links =\n")
+        command = [str(programs / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        kernel = tmp_path / "kernels" / "colab" / "kernel.json"
+        kernel.parent.mkdir(parents=True)
+        kernel.write_text(json.dumps({"argv": command, "display_name": "Colab", "language": "python"}))
+        monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+        folder.mkdir()
+        notebook = nbformat.v4.new_notebook(cells=cells)
+        client = NotebookClient(notebook, kernel_name="colab", timeout=300, resources={"metadata": {"path": str(folder)}})
+        client.execute(env={**environments.surroundings(), "PIP_CONFIG_FILE": str(settings)})
+        return packages
+
+    return run
+
+
+def code(path):
+    """The cells of code of a chapter."""
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+@by_name
+def test_chapter_installs_the_package_and_runs_in_the_time_that_it_says_and_so_do_its_solutions(path, colab, wheel):
+    """The first cell; the others, timed; each solution that is code; then proof of where it ran.
+
+    The time is the processor's, of which other work on the machine takes nothing.
+    """
+    text = [cell["source"] for cell in notebooks.cells(path) if cell["cell_type"] == "markdown"]
+    claim = CLAIM.search(text[0])
+    assert claim and claim[1] in AT_MOST, "the first cell does not say how long the chapter runs at most"
+    solutions = re.findall(r"```python\n(.*?)```", "\n".join(text), re.S)
+    assert len(solutions) >= 3 and sum("assert" in s or "verify" in s for s in solutions) == len(solutions)
+    clock = "print(__import__('time').process_time())"
+    began, ended, where, *solved = map(new_code_cell, [clock, clock, "import os; print(td.__file__, os.listdir())", *solutions])
+    install, *chapter = code(path)
+    packages = colab([install, began, *chapter, ended, *solved, where], wheel)
+    assert install.outputs[-1].text == f"tinyddpm {td.__version__}\n"
+    assert where.outputs[0].text.strip() == f"{packages / 'tinyddpm' / '__init__.py'} []"
+    took = float(ended.outputs[0].text) - float(began.outputs[0].text)
+    assert took < AT_MOST[claim[1]], f"it took {took:.0f} seconds, {claim[1]} at most were said"
+
+
+def test_every_chapter_begins_with_the_same_code():
+    assert len({code(path)[0].source for path in CHAPTERS}) == 1
+
+
+@pytest.mark.parametrize("lacking", ["tinyddpm", "tqdm"])
+def test_first_cell_says_what_is_wrong_where_the_package_cannot_be_had(lacking, colab, wheel):
+    """An index without the package, or without what it requires: an error that helps, not a success that is none."""
+    install = code(CHAPTERS[0])[0]
+    with pytest.raises(CellExecutionError, match="tinyddpm could not be installed: pip's message above says why"):
+        colab([install], None if lacking == "tinyddpm" else wheel, [name for name in USUAL if name != lacking])
+    *above, error = install.outputs
+    assert f"No matching distribution found for {lacking}" in "".join(output.text for output in above)
+    assert error.ename == "ModuleNotFoundError"
+
+
+# ---- as Colab shows them ----
+
+MATHS = re.compile(r"\$\$.+?\$\$|\$[^$]+\$", re.S)
+RAW = re.compile(r"[*_\\$]|\]\(|\]\[|:::|```|~~~|\{[\w:+-]+\}|\|[ :]*--|</?\w|^\s*(#|>|[-+] |\|)", re.M)
+PLAIN = MarkdownIt("commonmark").enable("table").disable("escape")  # a \( or \[ stays: Colab knows no maths but $ and $$
+
+
+def raw(source):
+    """The markup that a reader of a cell would see, or None. Maths and code are left out, which may hold any sign."""
+    page = BeautifulSoup(PLAIN.render(MATHS.sub("@@", source)), "html.parser")
+    for code in page.find_all("code"):
+        code.decompose()
+    text = page.get_text()
+    return RAW.search(text) or MYST.search(text)
+
+
+@by_name
+def test_no_cell_shows_markup_in_plain_markdown(path):
+    seen = {i: raw(cell["source"]) for i, cell in enumerate(notebooks.cells(path)) if cell["cell_type"] == "markdown"}
+    assert not any(seen.values()), {
+        i: found.string[max(0, found.start() - 40) : found.end() + 40] for i, found in seen.items() if found
+    }
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "# Title\n\nWords, *some* **stressed $x_*$**, `co_de`, a [link](a.ipynb):\n- one\n- two\n\n> said\n\n$$x_t \\tag{1.1}$$",
+        "| a | b |\n|---|---|\n| $x_1$ | **two** |",
+        "<details><summary>Solution</summary>\n\nIt is **so**:\n\n```python\na_b = c * d\n```\n\n</details>",
+    ],
+)
+def test_plain_markdown_is_let_pass(source):
+    assert raw(source) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        ("by {eq}`eq-x`", "{eq}"),
+        (":::{note}\nwords\n:::", ":::"),
+        ("(label)=\nwords", "(label)="),
+        ("<details><summary>Solution</summary>\nIt is **so**.\n\n</details>", "*"),
+        ("<details><summary>Solution</summary>\n```python\n1\n```\n\n</details>", "```"),
+        ("words &lt;br> words", "<b"),
+        ("words\n| a | b |\n|---|\n| c | d |", "|"),
+        ("**words **follow", "*"),
+        ("a snake_case name", "_"),
+        ("#Title", "#"),
+        ("a [link] (a.ipynb), a [link](a b)", "]("),
+        ("words \\(x\\)", "\\"),
+        ("\\begin{align} x \\tag{1.1} \\end{align}", "\\"),
+        ("costs $5", "$"),
+    ],
+)
+def test_markup_that_a_reader_would_see_is_found(source, seen):
+    assert raw(source)[0] == seen
