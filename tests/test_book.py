@@ -135,6 +135,7 @@ def test_chapter_says_where_it_stands_on_the_map(path):
     cells = notebooks.cells(path)
     here = next(i for i, cell in enumerate(cells) if cell["source"].startswith("**You are here.**"))
     assert cells[here - 1]["source"] == f"figures.derivation(chapter={number})" and "## " not in "".join(markdown(path)[:2])
+    assert [set(output["data"]) for output in cells[here - 1]["outputs"]] == [{"image/png", "text/plain"}]
     own = {tag for tag, _ in figures.EQUATIONS[number][1].values()}
     around = {tag for arrow in figures.LEADS_TO if own & set(arrow) for tag in arrow}
     assert own <= set(CITED.findall(cells[here]["source"])) <= around

@@ -96,13 +96,13 @@ def derivation(chapter: int) -> Figure:
     check_integer("chapter", chapter)
     if not 0 <= chapter < len(EQUATIONS):
         raise ValueError(f"chapter = {chapter} is not in the book, expected 0 to {len(EQUATIONS) - 1}")
-    fig = Figure(figsize=(4.2, 4.6), dpi=120)  # narrow, to be read on a phone
+    fig: Figure = plt.figure(figsize=(4.2, 4.6), dpi=120, layout="none")  # narrow, to be read on a phone
     ax = fig.add_axes((0, 0, 1, 1))
     boxes = {}
     for row, (title, equations) in enumerate(EQUATIONS):
         here = row == chapter
         name = f"{row} · {title}" + "\n(you are here)" * here
-        ax.text(-1.35, -row, name, fontsize=8.5, va="center", weight="bold" if here else "normal")
+        ax.text(-1.35, -row, name, fontsize=8, va="center", weight="bold" if here else "normal")
         for column, (tag, gives) in equations.items():
             boxes[tag] = FancyBboxPatch((column - 0.41, -row - 0.32), 0.82, 0.64, "round,pad=0,rounding_size=0.06",
                                         facecolor="black" if here else "white", edgecolor="black", linewidth=0.8)  # fmt: skip
@@ -119,6 +119,7 @@ def derivation(chapter: int) -> Figure:
         )  # fmt: skip
     ax.set(xlim=(-1.4, 2.45), ylim=(0.4 - len(EQUATIONS), 0.4))
     ax.axis("off")
+    plt.close(fig)  # else a notebook shows it twice, as what the cell returns and as a figure that is open
     return fig
 
 
