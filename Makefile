@@ -2,13 +2,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(wildcard _config.yml _toc.yml *.md chapters/*.ipynb tinyddpm/*.py tools/*.py _static/*)
 
-.PHONY: help book test chapters lint mutation dist clean
+.PHONY: help book pdf test chapters lint mutation dist clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 book: _build/.done  ## the book as HTML, in _build/html
 	@echo "The book is ready: $(CURDIR)/_build/html/index.html"
+
+pdf: _build/pdf/tinyddpm.pdf  ## the book as one PDF, in _build/pdf; needs a browser such as Debian's chromium
+	@echo "The book is ready: $(CURDIR)/$<"
 
 test: .venv/.done  ## every test: the package, the chapters, the book
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg
@@ -38,6 +41,9 @@ _build/.done: .venv/.done $(SOURCES)
 	rm -rf _build
 	$(BIN)/jupyter-book build . -n -W --keep-going
 	@touch $@
+
+_build/pdf/tinyddpm.pdf: _build/.done tools/print.css
+	$(BIN)/python tools/make_pdf.py _build/html $@
 
 .venv/.mutmut: .venv/.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check mutmut==3.8.1

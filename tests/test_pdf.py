@@ -1,0 +1,176 @@
+"""The book as one PDF: complete, its links and page numbers right, and nothing clipped."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import browsers
+import notebooks
+import pytest
+from bs4 import BeautifulSoup
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: see requirements.txt")
+pypdf = pytest.importorskip("pypdf", reason="pypdf is not installed: see requirements.txt")
+
+import make_pdf  # noqa: E402
+
+import tinyddpm  # noqa: E402
+
+pytestmark = pytest.mark.skipif(browsers.program() is None, reason=browsers.MISSING)
+WIDTH = 605  # of the text, in the browser's pixels: A4 without the margins of print.css
+
+
+@pytest.fixture(scope="session")
+def path(html, tmp_path_factory) -> Path:
+    """The PDF; the page that it was printed from lies beside it."""
+    target = tmp_path_factory.mktemp("pdf") / "tinyddpm.pdf"
+    make_pdf.make(html, target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def pdf(path) -> pypdf.PdfReader:
+    return pypdf.PdfReader(path)
+
+
+@pytest.fixture(scope="session")
+def texts(pdf) -> list[str]:
+    """The words of each page, with single spaces."""
+    return [" ".join(page.extract_text().split()) for page in pdf.pages]
+
+
+@pytest.fixture(scope="session")
+def source(path) -> BeautifulSoup:
+    return BeautifulSoup(path.with_name("book.html").read_text(encoding="utf-8"), "html.parser")
+
+
+@pytest.fixture(scope="session")
+def places(path) -> dict[str, int]:
+    return make_pdf.numbers(path.read_bytes())
+
+
+def links(pdf):
+    for number, page in enumerate(pdf.pages, 1):
+        for note in page.get("/Annots", []):
+            note = note.get_object()
+            if note["/Subtype"] == "/Link":
+                yield number, note
+
+
+def letters(text):
+    """What stays the same however a text is broken into lines."""
+    return re.sub(r"[\s\xad]+", "", text)
+
+
+def test_pages_are_a4_and_none_is_empty(pdf, texts):
+    assert len(pdf.pages) > 100
+    for page, text in zip(pdf.pages, texts, strict=True):
+        assert [round(float(x)) for x in page.mediabox] == [0, 0, 595, 842]
+        assert len(text) > 40, text
+
+
+def test_title_page_says_what_this_is(pdf, texts):
+    assert make_pdf.setting("title") in texts[0] and make_pdf.setting("author") in texts[0]
+    assert texts[0].endswith(f"Version {tinyddpm.__version__}, {make_pdf.setting('copyright')}")
+    assert pdf.metadata.title == make_pdf.setting("title") and pdf.metadata.author == make_pdf.setting("author")
+    assert pdf.trailer["/Root"]["/Lang"] == "en" and pdf.trailer["/Root"]["/MarkInfo"]["/Marked"]
+
+
+def test_footers_number_the_pages(texts):
+    assert all(text.startswith(f"{number} ") for number, text in enumerate(texts[1:], 2))
+
+
+def test_every_link_leads_somewhere(pdf, places):
+    internal = 0
+    for number, link in links(pdf):
+        if "/A" in link and "/URI" in link["/A"]:
+            assert re.match(r"https?://", link["/A"]["/URI"]), (number, link["/A"]["/URI"])
+        else:
+            assert str(link["/Dest"]).lstrip("/") in places, (number, link["/Dest"])
+            internal += 1
+    assert internal > 600
+
+
+def test_every_equation_is_a_place_on_the_page_that_shows_it(places, texts):
+    for path in notebooks.chapters():
+        for equation in notebooks.equations(path):
+            number = places[f"{equation.chapter}:{equation.anchor}"]
+            assert f"({equation.tag})" in texts[number - 1], (equation.tag, number)
+
+
+def test_every_equation_has_its_number_beside_it_once(source):
+    for path in notebooks.chapters():
+        for equation in notebooks.equations(path):
+            (place,) = source.find_all(id=f"{equation.chapter}:{equation.anchor}")
+            assert place.text == f"({equation.tag})" and "math" in place.find_previous_sibling("div")["class"]
+    assert "\\tag" not in source.text
+
+
+def test_citations_lead_to_their_equations(source):
+    for link in source.find_all("a", string=re.compile(r"^\(\d+\.\d+\)$")):
+        assert link["href"].endswith(":eq-" + link.text.strip("()").replace(".", "-")), link
+
+
+def test_contents_give_the_page_of_each_heading(source, pdf, texts):
+    printed = " ".join(re.sub(r"^\d+ ", "", text) for text in texts[1:4])
+    for link in source.find("nav").find_all("a"):
+        if link.find(class_="math"):
+            continue  # an outline, not words
+        title = " ".join(link.span.get_text().split())
+        stated = [int(number) for number in re.findall(re.escape(title) + r" ?(\d{1,3})(?= |$)", printed)]
+        assert stated, title
+        # "Exercises" stands there seven times: as many numbers, each of a page with that heading.
+        assert all(letters(title) in letters(texts[number - 1]) for number in stated), (title, stated)
+
+
+def test_outline_has_every_chapter(pdf):
+    titles = [entry.title for entry in pdf.outline if not isinstance(entry, list)]
+    assert {notebooks.title(path) for path in notebooks.chapters()} <= set(titles)
+    assert {"Contents", "Notation", "Reference", "The ledger"} <= set(titles)
+
+
+def test_every_page_of_the_book_is_there_in_its_order(source):
+    assert [article["id"] for article in source.find_all("article")] == make_pdf.names()
+
+
+def test_one_picture_stands_for_each_player(source, texts, html):
+    players = [html / f"{name}.html" for name in make_pdf.names()]
+    players = re.findall('class="animation"', "".join(page.read_text(encoding="utf-8") for page in players))
+    stills = source.select(".animation")
+    assert len(stills) == len(players) >= 4
+    assert all(len(still.find_all("img")) == 1 and not still.find(["button", "input"]) for still in stills)
+    assert sum(text.count("a slider moves through them") for text in texts) == len(players)
+    assert not re.search("[⏮⏪⏸⏩⏭]", "".join(texts)) and not source.select("article script")
+
+
+def test_solutions_are_open(source, texts):
+    whole = letters("".join(re.sub(r"^\d+ ", "", text) for text in texts))
+    solutions = source.find_all("details")
+    assert len(solutions) > 30 and all(solution.has_attr("open") for solution in solutions)
+    for solution in solutions:
+        for code in solution.find_all("pre"):
+            for line in code.get_text().splitlines():
+                assert letters(line) in whole, line
+
+
+def test_nothing_is_wider_than_the_page_or_left_as_markup(path, texts):
+    with make_pdf.opened(path.with_name("book.html")) as page:
+        page.set_viewport_size({"width": WIDTH, "height": 900})
+        wide = page.evaluate(
+            """width => Array.from(document.querySelectorAll("body *:not(svg *)"))
+                .filter(node => node.getBoundingClientRect().right > width + 1 || node.getBoundingClientRect().left < -1)
+                .map(node => node.outerHTML.slice(0, 200))""",
+            WIDTH,
+        )
+        errors = page.evaluate("document.querySelectorAll('[data-mml-node=merror]').length")
+    assert not wide and not errors
+    for number, text in enumerate(texts, 1):
+        assert not re.search(r"\\\(|\\\[|\\tag|:::|\{[a-z]+\}`|<!--", text), number
+
+
+def test_without_a_browser_the_error_says_how_to_get_one(tmp_path):
+    command = [sys.executable, make_pdf.__file__, "html", tmp_path / "book.pdf"]
+    out = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert out.returncode == 1 and not list(tmp_path.iterdir())
+    assert out.stderr == f"A PDF needs a browser to print it: {browsers.MISSING}\n"

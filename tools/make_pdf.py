@@ -1,0 +1,182 @@
+"""The book to carry: python tools/make_pdf.py HTML PDF puts the pages of the built book into one, and has a browser print it.
+
+The browser needs no network, and gets none.
+"""
+
+import io
+import logging
+import posixpath
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+from pathlib import Path
+
+import browsers
+from bs4 import BeautifulSoup, Tag
+from notebooks import ROOT, TAG
+from playwright.sync_api import Page, sync_playwright
+from pypdf import PdfReader, PdfWriter
+
+import tinyddpm
+
+FRAME = re.compile(r'frames\[\d+\] = "(data:[^"]*)"')
+# Where a player's picture is taken: this share of the way from the data to the noise. Half-way, all is noise already.
+SHOWN = 0.2
+# The outlines of a formula have no words; those that it was written with go into the PDF for whoever has the page read aloud.
+SAY = """async () => {
+    await Promise.all([MathJax.startup.promise, document.fonts.ready]);
+    for (const {typesetRoot, math} of MathJax.startup.document.math) {
+        const outline = typesetRoot.querySelector("svg");
+        outline.removeAttribute("aria-hidden");
+        outline.setAttribute("role", "img");
+        outline.setAttribute("aria-label", math);
+        typesetRoot.querySelector("mjx-assistive-mml").remove();
+    }
+}"""
+FILL_IN = """places => document.querySelectorAll("nav a").forEach(
+    link => link.querySelector("b").textContent = places[link.getAttribute("href").slice(1)])"""
+
+
+def names() -> list[str]:
+    """The pages of the book, in its order: "index", "chapters/generative-models" and so on."""
+    return re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))
+
+
+def setting(key: str) -> str:
+    """What _config.yml says."""
+    return re.search(rf'(?m)^{key}: "?(.*?)"?$', (ROOT / "_config.yml").read_text(encoding="utf-8"))[1]
+
+
+def still(player: Tag) -> None:
+    """Puts one picture in the place of a player, its controls and its script."""
+    script = player.find_next("script")
+    frames = [re.sub(r"\\\n|\\n", "", frame) for frame in FRAME.findall(script.text)]
+    start, end = map(int, re.findall(r"\d+", player.find("input", type="range")["aria-label"]))
+    picture = player.find("img").extract()
+    picture["src"] = frames[round((SHOWN if start < end else 1 - SHOWN) * (len(frames) - 1))]
+    note = f"<p>One of {len(frames)} pictures. In the book on a screen, a slider moves through them.</p>"
+    player.clear()
+    player.extend([picture, BeautifulSoup(note, "html.parser")])
+
+
+def number(place: Tag, formula: Tag) -> None:
+    """Sets the number of a formula as text, which can be searched for; the place moves to it, not to stay on the page before."""
+    (tag,) = TAG.findall(formula.text)
+    formula.string = TAG.sub("", formula.text)
+    place.string = f"({tag})"
+    box = place.wrap(BeautifulSoup().new_tag("div", attrs={"class": "numbered"}))
+    box.insert(0, formula.extract())
+
+
+def article(html: Path, name: str) -> Tag:
+    """What a page says, with its places and its links renamed so that they hold beside those of the other pages."""
+    text = (html / f"{name}.html").read_text(encoding="utf-8")
+    found = BeautifulSoup(text, "html.parser").find("article")
+    for node in found.select(".headerlink, .toctree-wrapper"):
+        node.extract()
+    for player in found.select(".animation"):
+        still(player)
+    for node in found.select("script, style"):
+        node.extract()
+    for place in found.select('span[id^="eq-"]'):
+        number(place, place.find_next_sibling("div", class_="math"))
+    for token in found.select("pre .n, pre .p, pre .w, pre .o, pre > span:empty"):
+        token.unwrap()  # names, signs and spaces; each would be a part of its own in the PDF
+    for node in found.find_all(id=True):
+        node["id"] = f"{name}:{node['id']}"
+    found["id"] = name
+    for link in found.find_all("a", href=True):
+        if not re.match(r"[a-z]+:", link["href"]):
+            path, _, place = link["href"].partition("#")
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(name), path)).removesuffix(".html") if path else name
+            link["href"] = f"#{target}:{place}" if place else f"#{target}"
+    for image in found.find_all("img"):
+        if not image["src"].startswith("data:"):
+            image["src"] = (html / name).parent.joinpath(image["src"]).resolve().as_uri()
+    for solution in found.find_all("details"):
+        solution["open"] = ""
+    return found
+
+
+def contents(articles: list[Tag]) -> str:
+    """The table of contents; its page numbers are filled in when they are known."""
+    lines = ["<nav><h1>Contents</h1><div>"]
+    for heading in (heading for each in articles for heading in each.find_all(["h1", "h2"])):
+        place = heading.find_parent("section")["id"]
+        inside = heading.decode_contents()
+        lines.append(f'<a class="{heading.name}" href="#{place}"><span>{inside}</span><i></i><b>000</b></a>')
+    return "\n".join([*lines, "</div></nav>"])
+
+
+def one_page(html: Path) -> str:
+    """The whole book as one page of HTML."""
+    articles = [article(html, name) for name in names()]
+    head = BeautifulSoup((html / "index.html").read_text(encoding="utf-8"), "html.parser").head
+    mathjax = [script for script in head.find_all("script") if "mathjax" in str(script).lower()]
+    for script in mathjax:
+        if script.get("src"):
+            script["src"] = (html / script["src"]).resolve().as_uri()
+    sheets = (html / "_static" / "pygments.css", Path(__file__).with_name("print.css"))
+    styles = [f'<link rel="stylesheet" href="{sheet.resolve().as_uri()}">' for sheet in sheets]
+    title, author, year = (escape(setting(key)) for key in ("title", "author", "copyright"))
+    logo = (html / setting("logo")).resolve().as_uri()
+    return "\n".join(
+        [
+            f'<!DOCTYPE html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>{title}</title>',
+            *styles,
+            *map(str, mathjax),
+            f'</head><body><header><img src="{logo}" alt=""><p class="title">{title}</p><p>{author}</p>',
+            f"<p>Version {tinyddpm.__version__}, {year}</p></header>",
+            contents(articles),
+            *map(str, articles),
+            "</body></html>",
+        ]
+    )
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Page]:
+    """A page from disk in the browser, its formulas set."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browsers.program(), args=browsers.FLAGS)
+        page = browser.new_context(offline=True).new_page()
+        page.set_default_timeout(300_000)
+        page.emulate_media(media="print")
+        page.goto(path.resolve().as_uri())
+        page.wait_for_function("window.MathJax?.startup?.promise")
+        page.evaluate(SAY)
+        yield page
+        browser.close()
+
+
+def printed(page: Page) -> bytes:
+    """The page as it is, on paper."""
+    return page.pdf(prefer_css_page_size=True, print_background=True, outline=True, tagged=True)
+
+
+def numbers(pdf: bytes) -> dict[str, int]:
+    """On which page each place is that a link leads to."""
+    reader = PdfReader(io.BytesIO(pdf))
+    return {name.lstrip("/"): reader.get_destination_page_number(place) + 1 for name, place in reader.named_destinations.items()}
+
+
+def make(html: Path, target: Path) -> None:
+    """Prints twice: the first time for the page numbers. Writes the file when all has gone well."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    page_of_all = target.with_name("book.html")
+    page_of_all.write_text(one_page(html), encoding="utf-8")
+    with opened(page_of_all) as page:
+        page.evaluate(FILL_IN, numbers(printed(page)))
+        pdf = printed(page)
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it warns of the number of objects, which it counts otherwise itself
+    writer = PdfWriter(clone_from=io.BytesIO(pdf))
+    writer.add_metadata({"/Author": setting("author")})
+    writer.write(target)
+
+
+if __name__ == "__main__":
+    if browsers.program() is None:
+        sys.exit(f"A PDF needs a browser to print it: {browsers.MISSING}")
+    make(*map(Path, sys.argv[1:]))
