@@ -100,9 +100,12 @@ def test_every_equation_is_a_place_on_the_page_that_shows_it(places, texts):
 
 
 def test_every_equation_has_its_number_beside_it_once(source):
+    ids = [place["id"] for place in source.find_all(id=True)]
+    assert len(ids) == len(set(ids))
+    found = {place["id"]: place for place in source.select(".numbered > span")}
     for path in notebooks.chapters():
         for equation in notebooks.equations(path):
-            (place,) = source.find_all(id=f"{equation.chapter}:{equation.anchor}")
+            place = found[f"{equation.chapter}:{equation.anchor}"]
             assert place.text == f"({equation.tag})" and "math" in place.find_previous_sibling("div")["class"]
     assert "\\tag" not in source.text
 
