@@ -1,8 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
+NBVAL := --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg
 SOURCES := $(wildcard _config.yml _toc.yml *.md chapters/*.ipynb tinyddpm/*.py tools/*.py _static/*)
 
-.PHONY: help book pdf test chapters lint mutation dist clean
+.PHONY: help book pdf test chapters flakes lint mutation dist clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -14,10 +15,15 @@ pdf: _build/pdf/tinyddpm.pdf  ## the book as one PDF, in _build/pdf; needs a bro
 	@echo "The book is ready: $(CURDIR)/$<"
 
 test: .venv/.done  ## every test: the package, the chapters, the book
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(NBVAL)
 
 chapters: .venv/.done  ## run the chapters again and store their outputs
 	$(BIN)/python tools/run_chapters.py chapters/*.ipynb
+
+# Two chapters at a time; threads that wait do not keep a core busy.
+flakes: .venv/.done  ## every chapter against its stored outputs, ten times on one thread and ten times on two (more than an hour)
+	for run in 1 2 3 4 5 6 7 8 9 10; do for threads in 1 2; do echo "run $$run on $$threads"; \
+	OMP_NUM_THREADS=$$threads OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -n 2 $(NBVAL) chapters || exit 1; done; done
 
 lint: .venv/.done  ## style and types: ruff, mypy, and what makes a notebook safe to store
 	$(BIN)/pre-commit run --all-files
