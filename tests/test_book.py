@@ -21,7 +21,7 @@ CHAPTERS = notebooks.chapters()
 EQUATIONS = [equation for path in CHAPTERS for equation in notebooks.equations(path)]
 CHECKS = [check for path in CHAPTERS for check in notebooks.checks(path)]
 PASSED = {check["tag"]: check for check in CHECKS if check["kind"] != "refuted"}
-PAGES = [notebooks.ROOT / f"{name}.md" for name in ("index", "notation", "glossary", "slips", "coming-from", "ledger", "api")]
+PAGES = [notebooks.ROOT / f"{page}.md" for page in notebooks.pages() if not page.startswith("chapters/")]
 CITED = re.compile(r"(?:(?<!\w)\(|Eq\. \(?|[Ee]quations? \(?)(\d+\.\d+)")
 by_name = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 
@@ -50,7 +50,7 @@ def test_tags_count_up_and_each_has_one_check_in_the_cell_below():
 
 def test_no_tag_stands_outside_a_displayed_line():
     for path in CHAPTERS:
-        text = "".join(cell["source"] for cell in notebooks.cells(path) if cell["cell_type"] == "markdown")
+        text = "".join(notebooks.texts(path))
         assert len(re.findall(r"\\tag\b", text)) == len(notebooks.equations(path))
         assert not re.search(r"\\begin\{(equation|align)\*?\}|\\\[", text)
 
@@ -96,7 +96,7 @@ def test_every_rejected_variant_stands_below_its_box():
 
 def test_cited_equations_exist():
     texts = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
-    texts |= {path.name: "".join(c["source"] for c in notebooks.cells(path) if c["cell_type"] == "markdown") for path in CHAPTERS}
+    texts |= {path.name: "".join(notebooks.texts(path)) for path in CHAPTERS}
     texts |= {module.name: module.read_text(encoding="utf-8") for module in (notebooks.ROOT / "tinyddpm").glob("*.py")}
     tags = {equation.tag for equation in EQUATIONS}
     for name, text in texts.items():
@@ -106,10 +106,6 @@ def test_cited_equations_exist():
 
 
 # ---- at the head of a chapter ----
-
-
-def markdown(path) -> list[str]:
-    return [cell["source"] for cell in notebooks.cells(path) if cell["cell_type"] == "markdown"]
 
 
 def test_map_shows_what_the_chapters_derive():
@@ -124,9 +120,9 @@ def test_map_shows_what_the_chapters_derive():
         assert tags.index(start) < tags.index(end) or (start, end) == ("5.1", "5.2"), (start, end)
         if start[0] != end[0]:
             (equation,) = (e for e in EQUATIONS if e.tag == end)
-            cells = notebooks.cells(notebooks.ROOT / f"{equation.chapter}.ipynb")
-            section = "".join(c["source"] for c in cells if c["cell_type"] == "markdown" and "You are here" not in c["source"])
-            assert f"({start})" in re.split(r"(?m)^## What is now known", section)[0], (start, end)
+            texts = notebooks.texts(notebooks.ROOT / f"{equation.chapter}.ipynb")
+            derived = "".join(text for text in texts if "You are here" not in text).split("## What is now known")[0]
+            assert f"({start})" in derived, (start, end)
 
 
 @by_name
@@ -134,7 +130,7 @@ def test_chapter_says_where_it_stands_on_the_map(path):
     number = CHAPTERS.index(path)
     cells = notebooks.cells(path)
     here = next(i for i, cell in enumerate(cells) if cell["source"].startswith("**You are here.**"))
-    assert cells[here - 1]["source"] == f"figures.derivation(chapter={number})" and "## " not in "".join(markdown(path)[:2])
+    assert cells[here - 1]["source"] == f"figures.derivation(chapter={number})" and "## " not in "".join(notebooks.texts(path)[:2])
     assert [set(output["data"]) for output in cells[here - 1]["outputs"]] == [{"image/png", "text/plain"}]
     own = {tag for tag, _ in figures.EQUATIONS[number][1].values()}
     around = {tag for arrow in figures.LEADS_TO if own & set(arrow) for tag in arrow}
@@ -145,7 +141,7 @@ def test_chapter_says_where_it_stands_on_the_map(path):
 @by_name
 def test_reading_time_is_that_of_its_words_and_formulas(path):
     """As the first page of the book says: 150 words a minute, a minute for a displayed line; without the solutions."""
-    text = re.sub(r"<details>.*?</details>", "", "\n".join(markdown(path)), flags=re.S)
+    text = re.sub(r"<details>.*?</details>", "", "\n".join(notebooks.texts(path)), flags=re.S)
     words = len(re.sub(r"\$[^$]+\$", "x", notebooks.DISPLAY.sub("", text)).split())
     (claimed,) = re.findall(
         r"(?m)^\*Reading: about (\d+) minutes\. Running: about .+ on two cores, at most .+\. You need .+\*$", text
@@ -171,7 +167,7 @@ def occurs(names: list[str], formulas: list[list[str]]) -> bool:
 @by_name
 def test_symbols_of_earlier_chapters_are_recalled(path):
     """Folded, at the head: each symbol of the notation page that an earlier chapter introduced and that returns, in its words."""
-    text = "\n".join(markdown(path))
+    text = "\n".join(notebooks.texts(path))
     folded = re.findall(r"<details><summary>Symbols from earlier chapters</summary>(.*?)</details>", text, re.S)
     rest = re.sub(r"```.*?```|<details><summary>Symbols.*?</details>", "", text, flags=re.S)
     formulas = [tokens(display or inline) for display, inline in re.findall(r"\$\$(.+?)\$\$|\$(.+?)\$", rest, re.S)]
@@ -199,7 +195,7 @@ def test_each_thing_has_one_colour_through_the_book(path):
 
 @by_name
 def test_cited_sections_figures_and_exercises_exist(path):
-    text = "\n".join(cell["source"] for cell in notebooks.cells(path) if cell["cell_type"] == "markdown")
+    text = "\n".join(notebooks.texts(path))
     sections = re.findall(r"(?m)^## (\d\.\d+) ", text)
     captions = re.findall(r"(?m)^\*Figure (\d\.\d+)", text)
     exercises = re.findall(r"(?m)^\*\*(\d)\. ", text)
@@ -463,9 +459,8 @@ def test_displays_without_a_number_are_known():
     shown = [
         display
         for path in CHAPTERS
-        for cell in notebooks.cells(path)
-        if cell["cell_type"] == "markdown"
-        for display in notebooks.DISPLAY.findall(cell["source"])
+        for text in notebooks.texts(path)
+        for display in notebooks.DISPLAY.findall(text)
         if r"\tag" not in display
     ]
     by_hand, density_of_the_data, mean = shown

@@ -25,10 +25,9 @@ if browsers.program() is None:
 HERE = ("file:", "data:", "blob:", "about:")
 PHONES = [375, 390]
 PLAYERS = ["chapters/forward.html", "chapters/posterior.html", "chapters/sampling.html"]
-TOC = (notebooks.ROOT / "_toc.yml").read_text(encoding="utf-8")
 CHAPTERS = [path.relative_to(notebooks.ROOT).with_suffix(".html").as_posix() for path in notebooks.chapters()]
 # The chapters stand first, so that a test of chapters alone and a test of all pages count them alike, and share a visit.
-PAGES = CHAPTERS + sorted({f"{file}.html" for file in re.findall(r"(?:root|file): (\S+)", TOC)} - {*CHAPTERS})
+PAGES = CHAPTERS + sorted({f"{page}.html" for page in notebooks.pages()} - {*CHAPTERS})
 PAGES += ["search.html", "genindex.html"]
 chapters_only = pytest.mark.parametrize("name", CHAPTERS, indirect=True)
 

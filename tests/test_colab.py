@@ -75,7 +75,7 @@ def test_chapter_installs_the_package_and_runs_in_the_time_that_it_says_and_so_d
 
     The time is the processor's, of which other work on the machine takes nothing.
     """
-    text = [cell["source"] for cell in notebooks.cells(path) if cell["cell_type"] == "markdown"]
+    text = notebooks.texts(path)
     claim = CLAIM.search(text[0])
     assert claim and claim[1] in AT_MOST, "the first cell does not say how long the chapter runs at most"
     solutions = re.findall(r"```python\n(.*?)```", "\n".join(text), re.S)

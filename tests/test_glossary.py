@@ -30,10 +30,7 @@ def words(listed):
 def page(name):
     """The text of a page or a chapter as one line in small letters."""
     path = notebooks.ROOT / name
-    if path.suffix == ".ipynb":
-        text = "\n".join(cell["source"] for cell in notebooks.cells(path) if cell["cell_type"] == "markdown")
-    else:
-        text = path.read_text(encoding="utf-8")
+    text = "\n".join(notebooks.texts(path)) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
     return " ".join(re.sub("[*>]", "", text).split()).casefold()
 
 

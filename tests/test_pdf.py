@@ -134,11 +134,11 @@ def test_outline_has_every_chapter(pdf):
 
 
 def test_every_page_of_the_book_is_there_in_its_order(source):
-    assert [article["id"] for article in source.find_all("article")] == make_pdf.names()
+    assert [article["id"] for article in source.find_all("article")] == notebooks.pages()
 
 
 def test_one_picture_stands_for_each_player(source, texts, html):
-    players = [html / f"{name}.html" for name in make_pdf.names()]
+    players = [html / f"{name}.html" for name in notebooks.pages()]
     players = re.findall('class="animation"', "".join(page.read_text(encoding="utf-8") for page in players))
     stills = source.select(".animation")
     assert len(stills) == len(players) >= 4

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import browsers
 from bs4 import BeautifulSoup, Tag
-from notebooks import ROOT, TAG
+from notebooks import ROOT, TAG, pages
 from playwright.sync_api import Page, sync_playwright
 from pypdf import PdfReader, PdfWriter
 
@@ -37,11 +37,6 @@ SAY = """async () => {
 }"""
 FILL_IN = """places => document.querySelectorAll("nav a").forEach(
     link => link.querySelector("b").textContent = places[link.getAttribute("href").slice(1)])"""
-
-
-def names() -> list[str]:
-    """The pages of the book, in its order: "index", "chapters/generative-models" and so on."""
-    return re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))
 
 
 def setting(key: str) -> str:
@@ -112,7 +107,7 @@ def contents(articles: list[Tag]) -> str:
 
 def one_page(html: Path) -> str:
     """The whole book as one page of HTML."""
-    articles = [article(html, name) for name in names()]
+    articles = [article(html, name) for name in pages()]
     head = BeautifulSoup((html / "index.html").read_text(encoding="utf-8"), "html.parser").head
     mathjax = [script for script in head.find_all("script") if "mathjax" in str(script).lower()]
     for script in mathjax:

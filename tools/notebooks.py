@@ -50,16 +50,25 @@ class Slip:
         return make_id(f"slip {self.title}")
 
 
+def pages() -> list[str]:
+    """The pages of the book, in its order: "index", "chapters/generative-models" and so on."""
+    return re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))
+
+
 def chapters() -> list[Path]:
-    """The chapters of the book, in its order."""
-    toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
-    return [ROOT / f"{name}.ipynb" for name in re.findall(r"file: (chapters/\S+)", toc)]
+    """The chapters among them."""
+    return [ROOT / f"{name}.ipynb" for name in pages() if name.startswith("chapters/")]
 
 
 def cells(path: Path) -> list[dict]:
     """The cells of a chapter, their source joined."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
     return [{**cell, "source": "".join(cell["source"])} for cell in notebook["cells"]]
+
+
+def texts(path: Path) -> list[str]:
+    """What a chapter says between its code: its cells of Markdown."""
+    return [cell["source"] for cell in cells(path) if cell["cell_type"] == "markdown"]
 
 
 def title(path: Path) -> str:
