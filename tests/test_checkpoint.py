@@ -125,8 +125,8 @@ def test_load_has_the_averaged_weights(tmp_path):
     fit(ddpm, ema=0.5, checkpoint=tmp_path)
     fit(raw, ema=0.0)
     assert same(weights(td.load(tmp_path)), weights(ddpm)) and not same(weights(raw), weights(ddpm))
-    tensors, _ = checkpoint.read(tmp_path)
-    assert same({name[6:]: value for name, value in tensors.items() if name.startswith("model.")}, weights(raw))
+    saved = checkpoint.read(tmp_path)
+    assert same({name.removeprefix("model."): value for name, value in saved.weights.items()}, weights(raw))
 
 
 def test_load_has_the_averaged_weights_also_where_two_layers_share_them(tmp_path):
@@ -156,7 +156,7 @@ def run(folder, result, seed=0):
     torch.manual_seed(seed)
     ddpm = td.DDPM(td.MLP(2, 8, 1), td.Schedule.linear(20))
     resume = folder if (folder / "ddpm.json").exists() else None
-    losses = td.fit(ddpm, data, 40, 8, 0.01, 0.9, 3, folder, resume, False, save_every=1)
+    losses = td.fit(ddpm, data, 40, 8, 0.01, 0.9, 3, checkpoint=folder, resume=resume, progress=False, save_every=1)
     torch.save([losses, ddpm.model.state_dict()], result)
 
 def child(*args):
@@ -284,7 +284,7 @@ def test_a_full_disk_in_training_leaves_the_last_checkpoint(tmp_path, monkeypatc
         with pytest.raises(OSError, match="the one that was there is intact"):
             fit(fresh(), checkpoint=tmp_path, save_every=4)
     again, whole = fresh(seed=1), fresh()
-    assert checkpoint.read(tmp_path)[1]["step"] == 4
+    assert checkpoint.read(tmp_path).run.step == 4
     assert torch.equal(fit(again, resume=tmp_path, checkpoint=tmp_path), fit(whole)) and same(weights(again), weights(whole))
 
 
@@ -387,7 +387,7 @@ DAMAGES = [
     (lambda folder: (folder / "ddpm.json").write_text("{}"), r"ddpm\.json is damaged, or not of a checkpoint: 'format'"),
     (lambda folder: (folder / "ddpm.json").write_bytes(b"\xff\xfe\x00"), r"ddpm\.json is damaged, or not of a checkpoint"),
     (lambda folder: (folder / "ddpm.json").write_bytes(pickle.dumps(Payload(folder / "done"))), r"ddpm\.json is damaged"),
-    (lambda folder: edit(folder, format=2), r"ddpm\.json has the format 2, expected 1"),
+    (lambda folder: edit(folder, format=1), r"ddpm\.json has the format 1, expected 2"),
     (lambda folder: edit(folder, weights="../../etc/passwd"), "lacks passwd"),
     (lambda folder: edit(folder, weights=5), r"ddpm\.json is damaged"),
     (other_tensors, "is not the checkpoint of a DDPM|lacks|schedule.beta"),
@@ -408,7 +408,7 @@ def test_damage_is_found_and_no_pickle_is_loaded(damage, message, tmp_path):
     assert not (tmp_path / "done").exists()
 
 
-@pytest.mark.parametrize("damage", [other_tensors, lambda folder: drop(folder, "step"), lambda folder: drop(folder, "predict")])
+@pytest.mark.parametrize("damage", [other_tensors, lambda folder: drop(folder, "step"), lambda folder: drop(folder, "made")])
 def test_a_checkpoint_without_a_part_cannot_be_resumed(damage, tmp_path):
     fit(fresh(), 2, checkpoint=tmp_path)
     damage(tmp_path)
@@ -467,13 +467,13 @@ def other_beta():
         (fresh, {"max_grad_norm": 2.0}, "max_grad_norm = 1.0 in the checkpoint in .*, expected 2.0"),
         (fresh, {"x0": DATA + 0.1}, "is of a run with other data: the first example of x0 is another"),
         (fresh, {"x0": DATA[:100]}, r"data = \[200, 2\] in the checkpoint in .*, expected \[100, 2\]"),
-        (lambda: fresh(T=21), {}, "T = 20 in the checkpoint in .*, expected 21"),
-        (other_beta, {}, "has another beta than this schedule"),
+        (lambda: fresh(T=21), {}, r"len\(beta\) = 20 in the checkpoint in .*, expected 21 as in this run"),
+        (other_beta, {}, r"beta\[1\] = 0\.00\d+ in the checkpoint in .*, expected 0\.00\d+ as in this run"),
         (lambda: fresh(predict="v"), {}, "predict = eps in the checkpoint in .*, expected v"),
         (lambda: fresh(variance="beta_tilde"), {}, "variance = beta in the checkpoint in .*, expected beta_tilde"),
         (lambda: fresh(clip=(-1, 1)), {}, r"clip = None in the checkpoint in .*, expected \[-1.0, 1.0\]"),
-        (lambda: fresh(lambda: td.MLP(2, 16, 1)), {}, "network = .*'width': 8.* in the checkpoint in .*, expected .*'width': 16"),
-        (lambda: fresh(Dropout), {}, "network = .*MLP.* in the checkpoint in .*, expected .*Dropout"),
+        (lambda: fresh(lambda: td.MLP(2, 16, 1)), {}, "width = 8 in the checkpoint in .*, expected 16 as in this run"),
+        (lambda: fresh(Dropout), {}, "model = MLP in the checkpoint in .*, expected Dropout as in this run"),
     ],
 )
 def test_another_run_is_not_resumed(ddpm, changed, message, tmp_path):
@@ -494,7 +494,7 @@ def test_another_architecture_under_the_same_name_is_not_resumed(tmp_path):
 
     fit(fresh(lambda: Net(3)), 2, checkpoint=tmp_path)
     with pytest.raises(
-        ValueError, match=r"is of another architecture than Net: a\.bias has shape \(3,\), expected \(4,\), and 2 more"
+        ValueError, match=r"is of another architecture than Net: model\.a\.bias has shape \(3,\), expected \(4,\), and 2 more"
     ):
         fit(fresh(lambda: Net(4)), 2, resume=tmp_path)
 
@@ -519,7 +519,7 @@ def test_the_folder_to_resume_may_be_named_in_another_way(tmp_path, monkeypatch)
     fit(fresh(), 2, checkpoint=tmp_path / "a")
     monkeypatch.chdir(tmp_path)
     fit(fresh(), 4, checkpoint="a", resume=tmp_path / "." / "a")
-    assert checkpoint.read(tmp_path / "a")[1]["step"] == 4
+    assert checkpoint.read(tmp_path / "a").run.step == 4
 
 
 @pytest.mark.parametrize("changed", ["seed", "lr"])
@@ -529,7 +529,7 @@ def test_settings_may_be_numbers_of_numpy(changed, tmp_path):
     assert td.load(tmp_path).schedule.T == 20
 
 
-def test_read_and_write_keep_every_dtype_and_shape(tmp_path):
+def test_read_and_write_keep_every_dtype_and_shape_and_all_else(tmp_path):
     tensors = {
         "a": torch.randn(2, 3, generator=torch.Generator().manual_seed(0)).T,  # not contiguous
         "b": torch.arange(4, dtype=torch.uint8),
@@ -539,7 +539,18 @@ def test_read_and_write_keep_every_dtype_and_shape(tmp_path):
         "f": torch.ones(3, dtype=torch.bfloat16, requires_grad=True),
     }
     tensors["g"] = tensors["d"]  # shared
-    checkpoint.write(tmp_path, tensors, {"x": [1, None, 0.1]})
-    again, info = checkpoint.read(tmp_path)
-    assert info["x"] == [1, None, 0.1] and same(again, {name: t.detach() for name, t in tensors.items()})
-    assert all(again[name].dtype == t.dtype for name, t in tensors.items())
+    halves = {name: tensors[name] for name in "ab"}, {name: tensors[name] for name in "cd"}
+    adam = {0: halves[0], 11: halves[1]}
+    run = checkpoint.Run({"lr": 0.1, "data": [3]}, 4, 9, torch.arange(4.0), tensors["c"], halves[1], adam, {"cpu": tensors["b"]})
+    thing = {"class": "DDPM", "arguments": {"beta": [0.1, 1 / 3], "clip": None}}
+    for saved in (checkpoint.Checkpoint(thing, tensors, (2, 1), run), checkpoint.Checkpoint(thing, tensors, ())):
+        checkpoint.write(tmp_path, saved)
+        again = checkpoint.read(tmp_path)
+        assert again.thing == thing and again.example == saved.example and (again.run is None) == (saved.run is None)
+        assert same(again.weights, {name: t.detach() for name, t in tensors.items()})
+        assert all(again.weights[name].dtype == t.dtype for name, t in tensors.items())
+        if again.run:
+            assert (again.run.settings, again.run.step, again.run.steps) == (run.settings, 4, 9)
+            assert torch.equal(again.run.losses, run.losses) and torch.equal(again.run.first, run.first)
+            assert same(again.run.average, run.average) and same(again.run.random, run.random)
+            assert again.run.adam.keys() == adam.keys() and all(same(again.run.adam[i], adam[i]) for i in adam)

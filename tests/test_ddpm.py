@@ -115,10 +115,64 @@ def test_the_best_denoiser_is_the_same_in_all_words(predict):
     close(ddpm.eps(xt, t), plain(xt, t))
     close(ddpm.x0(xt, t), td.x0_from_eps(SCHEDULE, xt, t, plain(xt, t)))
     x_T = randn(2, 4, 2)
-    close(ddpm.sample((4, 2), x_T, seed(3)), td.sample(SCHEDULE, plain, x_T, generator=seed(3)), 1e-9)
-    close(ddpm.sample_ddim((4, 2), 10, 0.5, x_T, seed(3)), td.sample_ddim(SCHEDULE, plain, x_T, 10, 0.5, seed(3)), 1e-9)
+    close(ddpm.sample((4, 2), x_T, generator=seed(3)), td.sample(SCHEDULE, plain, x_T, generator=seed(3)), 1e-9)
+    close(
+        ddpm.sample_ddim((4, 2), 10, 0.5, x_T, generator=seed(3)),
+        td.sample_ddim(SCHEDULE, plain, x_T, 10, 0.5, generator=seed(3)),
+        1e-9,
+    )
     ours, theirs = ddpm.vlb(randn(5, 3, 2), generator=seed(4)), td.vlb_terms(SCHEDULE, plain, randn(5, 3, 2), generator=seed(4))
     close(ours.total, theirs.total, 1e-9)
+
+
+def test_any_callable_is_a_model_but_training_and_saving_want_a_module(tmp_path):
+    best, x0 = DATA.eps(SCHEDULE), torch.randn(5, 2, generator=seed(1))
+    ddpm = td.DDPM(best, SCHEDULE)
+    assert torch.equal(ddpm(x0, generator=seed(2)), td.simple_loss(SCHEDULE, best, x0, generator=seed(2)))
+    assert torch.equal(ddpm.vlb(x0, generator=seed(2)).total, td.vlb_terms(SCHEDULE, best, x0, generator=seed(2)).total)
+    assert ddpm.sample((3, 2)).shape == ddpm.sample_ddim((3, 2)).shape == (3, 2) and not list(ddpm.parameters())
+    for call in (lambda: td.fit(ddpm, x0, steps=1, progress=False), lambda: ddpm.save(tmp_path / "new")):
+        with pytest.raises(TypeError, match=r"^ddpm\.model is of type function, expected a Module$"):
+            call()
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_shape_of_an_example_is_known_once_data_were_seen(tmp_path):
+    ddpm = small()
+    assert ddpm.example_shape is None
+    td.fit(ddpm, torch.randn(20, 2, generator=seed(1)), steps=1, progress=False, checkpoint=tmp_path / "run")
+    ddpm.save(tmp_path / "saved")
+    small().save(tmp_path / "new")
+    shapes = [td.load(tmp_path / name).example_shape for name in ("run", "saved", "new")]
+    assert ddpm.example_shape == (2,) and shapes == [(2,), (2,), None]
+    assert {name: td.load_pretrained(name).example_shape for name in ("digits", "two_moons")} == {
+        "digits": (1, 8, 8),
+        "two_moons": (2,),
+    }
+
+
+def test_nothing_looks_at_steps_that_we_have_drawn_ourselves(monkeypatch):
+    def look(*_):
+        raise AssertionError("a step was looked at")
+
+    for where in ("_rates", "loss", "ddpm", "schedule"):
+        monkeypatch.setattr(f"tinyddpm.{where}.check_time", look)
+    for predict in PREDICTIONS:
+        ddpm = small(predict=predict, clip=(-1, 1))
+        td.fit(ddpm, torch.randn(20, 2, generator=seed(1)), steps=3, progress=False)
+        ddpm(torch.ones(3, 2)), ddpm.sample((3, 2)), ddpm.sample_ddim((3, 2), 5, 0.5), ddpm.vlb(torch.ones(3, 2))
+    with pytest.raises(AssertionError, match="a step was looked at"):
+        ddpm(torch.ones(3, 2), torch.tensor([1, 2, 3]))
+
+
+def test_a_subclass_may_change_the_loss_and_fit_minimises_it():
+    class Weighted(td.DDPM):
+        def forward(self, x0, t, eps):
+            return 3 * super().forward(x0, t, eps)
+
+    plain, weighted, x0 = small(), Weighted(small().model, SCHEDULE), torch.randn(20, 2, generator=seed(1))
+    once, thrice = (td.fit(ddpm, x0, steps=1, progress=False) for ddpm in (plain, weighted))
+    close(thrice, 3 * once, 1e-6)
 
 
 def test_a_subclass_may_change_the_prediction():
@@ -132,7 +186,7 @@ def test_a_subclass_may_change_the_prediction():
     guided.load_state_dict({name: value.clone() for name, value in plain.state_dict().items()})
     guided.double(), plain.double()
     twice = lambda xt, t: 2 * plain.eps(xt, t)  # noqa: E731
-    close(guided.sample((4, 2), x_T, seed(3)), td.sample(SCHEDULE, twice, x_T, generator=seed(3)))
+    close(guided.sample((4, 2), x_T, generator=seed(3)), td.sample(SCHEDULE, twice, x_T, generator=seed(3)))
     close(guided.sample_ddim((4, 2), 5, x_T=x_T), td.sample_ddim(SCHEDULE, twice, x_T, 5))
     close(guided.vlb(x_T, eps=eps).total, td.vlb_terms(SCHEDULE, twice, x_T, eps=eps).total)
 
@@ -140,11 +194,11 @@ def test_a_subclass_may_change_the_prediction():
 @pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
 def test_it_hands_everything_on_to_the_functions(variance):
     ddpm, x_T, states = small(variance=variance), torch.randn(4, 2, generator=seed(1)), []
-    expected = td.sample(SCHEDULE, ddpm.eps, x_T, variance, seed(2))
-    assert torch.equal(ddpm.sample((4, 2), x_T, seed(2), callback=lambda t, x: states.append(t)), expected)
+    expected = td.sample(SCHEDULE, ddpm.eps, x_T, variance, generator=seed(2))
+    assert torch.equal(ddpm.sample((4, 2), x_T, generator=seed(2), callback=lambda t, x: states.append(t)), expected)
     assert states == list(range(50, -1, -1))
-    expected = td.sample_ddim(SCHEDULE, ddpm.eps, x_T, 7, 0.4, seed(2))
-    assert torch.equal(ddpm.sample_ddim((4, 2), 7, 0.4, x_T, seed(2), callback=lambda t, x: states.append(t)), expected)
+    expected = td.sample_ddim(SCHEDULE, ddpm.eps, x_T, 7, 0.4, generator=seed(2))
+    assert torch.equal(ddpm.sample_ddim((4, 2), 7, 0.4, x_T, generator=seed(2), callback=lambda t, x: states.append(t)), expected)
     assert states[51:] == [50, 42, 35, 28, 21, 14, 7, 0]
     x0, eps = torch.tensor([[-1.0, 1.0], [0.0, 1.0]]), torch.randn(2, 2, generator=seed(3))
     for more in ({"generator": seed(4)}, {"levels": 3, "generator": seed(4)}, {"eps": eps}):
@@ -169,7 +223,7 @@ def test_the_start_is_drawn_first_in_the_dtype_of_the_network(shape):
     for dtype in (torch.float32, torch.float64):
         ddpm, generator = small().to(dtype), seed(5)
         x_T = torch.randn(3, 2, generator=generator, dtype=dtype)
-        assert torch.equal(ddpm.sample(shape, generator=seed(5)), ddpm.sample(shape, x_T, generator))
+        assert torch.equal(ddpm.sample(shape, generator=seed(5)), ddpm.sample(shape, x_T, generator=generator))
         assert torch.equal(ddpm.sample_ddim(shape, generator=seed(5)), ddpm.sample_ddim(shape, x_T=x_T))
 
 
@@ -195,6 +249,37 @@ def test_clip_cuts_the_clean_data_off(predict):
     close(cut.eps(xt, t)[inside], free.eps(xt, t)[inside])
 
 
+@pytest.mark.parametrize("clip", [None, (-0.75, 0.5)])
+@pytest.mark.parametrize("predict", PREDICTIONS)
+@pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
+def test_a_walk_is_one_learned_step_after_the_other(variance, predict, clip):
+    """Whatever the network answers, and though no step of the walk goes by way of eps."""
+    ddpm = td.DDPM(Exact(predict), SCHEDULE, predict, variance, clip)
+    x_T, draws = randn(1, 4, 2), seed(3)
+    x = x_T
+    for t in range(50, 0, -1):
+        law = td.p_step(SCHEDULE, x, t, ddpm.eps(x, torch.full((4,), t)), variance)
+        x = law.sample(draws) if t > 1 else law.mean
+    close(ddpm.sample((4, 2), x_T, generator=seed(3)), x, 1e-9)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("clip", [None, (-0.75, 0.5)])
+@pytest.mark.parametrize("predict", PREDICTIONS)
+def test_a_walk_in_few_steps_is_that_of_its_eps(predict, clip, eta):
+    """Song et al. 2021, Eq. 12, in its own words."""
+    ddpm = td.DDPM(Exact(predict), SCHEDULE, predict, clip=clip)
+    x_T, draws, bar = randn(1, 4, 2), seed(3), SCHEDULE.alpha_bar
+    x, times = x_T, [0, 7, 14, 21, 28, 35, 42, 50]
+    for t, s in zip(times[:0:-1], times[-2::-1], strict=True):
+        eps, x0 = ddpm.eps(x, torch.full((4,), t)), ddpm.x0(x, torch.full((4,), t))
+        sigma = eta * ((1 - bar[s]) / (1 - bar[t])).sqrt() * (1 - bar[t] / bar[s]).sqrt()
+        x = bar[s].sqrt() * x0 + (1 - bar[s] - sigma**2).sqrt() * eps
+        if eta and s:
+            x = x + sigma * torch.randn(4, 2, generator=draws, dtype=torch.float64)
+    close(ddpm.sample_ddim((4, 2), 7, eta, x_T, generator=seed(3)), x, 1e-9)
+
+
 def test_samples_stay_in_the_range_of_clip():
     x = small(clip=(-0.5, 0.25)).double().sample((200, 2), generator=seed(0))
     assert x.min() >= -0.5 - 1e-12 and x.max() <= 0.25 + 1e-12 and x.std() > 0.1
@@ -212,7 +297,7 @@ def test_no_dropout_while_sampling_and_the_modes_come_back():
     assert modes[0] and not modes[-1]
     x_T = torch.randn(4, 2, generator=seed(1))
     calls = [
-        lambda: ddpm.sample((4, 2), x_T, seed(2)),
+        lambda: ddpm.sample((4, 2), x_T, generator=seed(2)),
         lambda: ddpm.sample_ddim((4, 2), 5, x_T=x_T),
         lambda: ddpm.vlb(x_T, generator=seed(2)).total,
     ]
@@ -303,9 +388,9 @@ def test_a_subclass_is_a_network_of_ones_own(tmp_path):
     [
         (
             lambda: td.MLP(2, 16, 1),
-            r"is of another architecture than MLP: blocks\S* has shape \(16,\), expected \(32,\), and \d+ more",
+            r"is of another architecture than MLP: model\.blocks\S* has shape \(16,\), expected \(32,\), and \d+ more",
         ),
-        (lambda: td.MLP(2, 8, 2), r"is of another architecture than MLP: it lacks blocks\.1\.from_time\.bias, and 7 more"),
+        (lambda: td.MLP(2, 8, 2), r"is of another architecture than MLP: it lacks model\.blocks\.1\.from_time\.bias, and 7 more"),
         (lambda: td.UNet(1, 8), "is of another architecture than UNet"),
     ],
 )
@@ -320,20 +405,39 @@ def test_weights_of_another_architecture(other, message, tmp_path):
     ("name", "value"),
     [
         ("predict", "x"),
+        ("predict", None),
         ("variance", "x"),
         ("clip", [1]),
         ("clip", 3),
-        ("network", {"class": "MLP", "arguments": {"size": 3}}),
-        ("network", {"class": "MLP", "arguments": {"dim": 0}}),
-        ("network", 5),
-        ("network", {}),
-        ("predict", None),
+        ("schedule", 5),
+        ("schedule", {"class": "Schedule", "arguments": {"beta": [2.0]}}),
+        ("schedule", {"class": "MLP", "arguments": {}}),
+        ("model", {"class": "MLP", "arguments": {"size": 3}}),
+        ("model", {"class": "MLP", "arguments": {"dim": 0}}),
+        ("model", {"class": "os.system", "arguments": {"command": "true"}}),
+        ("model", {"class": "MLP"}),
+        ("model", 5),
+        ("model", {}),
+        ("size", 3),
     ],
 )
 def test_nonsense_in_the_json_file(name, value, tmp_path):
     small().save(tmp_path)
     index = tmp_path / "ddpm.json"
-    index.write_text(json.dumps({**json.loads(index.read_text()), name: value}))
+    info = json.loads(index.read_text())
+    info["made"]["arguments"][name] = value
+    index.write_text(json.dumps(info))
+    with pytest.raises(ValueError, match=r"\w+"):
+        td.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "made", [None, 3, {"class": "DDPM"}, {"class": "MLP", "arguments": {}}, {"class": "Schedule", "arguments": {"beta": [0.1]}}]
+)
+def test_what_is_no_ddpm_is_not_loaded_as_one(made, tmp_path):
+    small().save(tmp_path)
+    index = tmp_path / "ddpm.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "made": made}))
     with pytest.raises(ValueError, match=r"\w+"):
         td.load(tmp_path)
 
@@ -369,7 +473,9 @@ def test_nothing_is_printed_unless_asked_for(capfd):
 def test_what_a_checkpoint_says():
     known = {"class": "MLP", "arguments": {"dim": 2, "width": 8, "depth": 1}}
     said = small(predict="v", variance="beta_tilde", clip=(-1, 1)).description()
-    assert said == {"network": known, "T": 50, "predict": "v", "variance": "beta_tilde", "clip": [-1.0, 1.0]}
+    schedule = {"class": "Schedule", "arguments": {"beta": SCHEDULE.beta[1:].tolist()}}
+    how = {"model": known, "schedule": schedule, "predict": "v", "variance": "beta_tilde", "clip": [-1.0, 1.0]}
+    assert said == {"class": "DDPM", "arguments": how}
 
 
 def test_of_a_training_run_the_averaged_weights_are_loaded(tmp_path):
@@ -401,5 +507,5 @@ def test_what_is_clipped_stays_in_its_range_to_the_last_digit(dtype):
     ddpm = small(clip=(-0.1, 0.1)).to(dtype)
     x_T = torch.randn(500, 2, generator=seed(1)).to(dtype)
     limit = torch.tensor(0.1, dtype=dtype)
-    for x in (ddpm.sample((500, 2), x_T, seed(2)), ddpm.sample_ddim((500, 2), 5, x_T=x_T)):
+    for x in (ddpm.sample((500, 2), x_T, generator=seed(2)), ddpm.sample_ddim((500, 2), 5, x_T=x_T)):
         assert x.abs().max() == limit

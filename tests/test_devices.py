@@ -3,6 +3,7 @@
 import copy
 import multiprocessing
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ T = 6
 SCHEDULE = td.Schedule.linear(T, 0.05, 0.4)
 DATA = GaussianMixture([[-1.0, 0.5], [1.0, 0.0]], [0.3, 0.05])
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
-LOOKS = ["_checks", "gaussian", "elbo", "sampling"]  # the modules that ask whether values can be read
+LOOKS = ["_checks", "gaussian", "elbo", "_walk"]  # the modules that ask whether values can be read
 
 
 recent = pytest.mark.skipif(
@@ -175,8 +176,8 @@ OTHERS = {
     "nearest": lambda: td.metrics.nearest(SET, SET + 1)[0],
     "ring_modes": lambda: td.metrics.ring_modes(SET).off,
     "time_embedding": lambda: td.nets.time_embedding(STEPS, 8),
-    "sample": lambda: td.sample(SCHEDULE, linear, SET, "beta_tilde", seed(0)),
-    "sample_ddim": lambda: td.sample_ddim(SCHEDULE, linear, SET, 4, 0.5, seed(0)),
+    "sample": lambda: td.sample(SCHEDULE, linear, SET, "beta_tilde", generator=seed(0)),
+    "sample_ddim": lambda: td.sample_ddim(SCHEDULE, linear, SET, 4, 0.5, generator=seed(0)),
     "Gaussian.sample": lambda: td.Gaussian(SET, 1.0).sample(seed(0)),
     "a scalar Gaussian": lambda: td.Gaussian(CPU[0], CPU[0].abs()).log_prob(CPU[1]),
 }
@@ -461,7 +462,7 @@ def test_copies_answer_alike(copied):
     ddpm.schedule.at("beta", 1, x.to("meta"))  # makes a copy of a table there
     other = copied(ddpm)
     assert torch.equal(other.eps(x, t), ddpm.eps(x, t)) and torch.equal(other(x, t, e), ddpm(x, t, e))
-    assert torch.equal(other.sample((4, 2), x, seed(0)), ddpm.sample((4, 2), x, seed(0)))
+    assert torch.equal(other.sample((4, 2), x, generator=seed(0)), ddpm.sample((4, 2), x, generator=seed(0)))
     schedule = copied(ddpm.schedule)
     assert schedule.at("beta", 1, x.to("meta")).device.type == "meta"
     assert all(torch.equal(getattr(schedule, name), getattr(ddpm.schedule, name)) for name in td.schedule.TABLES)
@@ -561,9 +562,17 @@ def test_a_real_device_computes_in_mixed_precision(device):
     ddpm, x_T = td.DDPM(copy.deepcopy(NET), SCHEDULE, "v", clip=(-3, 3)).to(device), randn(1, 8, 2).to(device)
     losses = td.fit(ddpm, x_T, 4, 8, progress=False, device=device, mixed_precision=True)
     assert losses.isfinite().all() and {p.dtype for p in ddpm.parameters()} == {torch.float32}
-    right = ddpm.sample((8, 2), x_T, seed(0)), ddpm.sample_ddim((8, 2), 3, 0.5, x_T, seed(0)), ddpm.vlb(x_T, eps=x_T).total
+    right = (
+        ddpm.sample((8, 2), x_T, generator=seed(0)),
+        ddpm.sample_ddim((8, 2), 3, 0.5, x_T, generator=seed(0)),
+        ddpm.vlb(x_T, eps=x_T).total,
+    )
     with torch.autocast(device, torch.bfloat16):
-        found = ddpm.sample((8, 2), x_T, seed(0)), ddpm.sample_ddim((8, 2), 3, 0.5, x_T, seed(0)), ddpm.vlb(x_T, eps=x_T).total
+        found = (
+            ddpm.sample((8, 2), x_T, generator=seed(0)),
+            ddpm.sample_ddim((8, 2), 3, 0.5, x_T, generator=seed(0)),
+            ddpm.vlb(x_T, eps=x_T).total,
+        )
     for a, b in zip(found, right, strict=True):
         assert a.dtype == b.dtype and a.device.type == device and not torch.equal(a, b)
         close(a, b, 0.1)
@@ -585,3 +594,26 @@ def test_a_real_device_compiles_the_step_to_one_graph_and_maps_it(device):
     close(vmap(step)(x, t), torch.stack(expected))
     whole = Graphs()
     assert whole.compile(lambda x: ddpm.sample((4, 2), x))(x[0]).isfinite().all() and whole.count == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda here")
+def test_a_run_waits_for_a_gpu_a_few_times_and_a_loss_never():
+    """However long it is; PyTorch says of each wait that it was one."""
+    ddpm, x0 = td.DDPM(copy.deepcopy(NET), td.Schedule.linear(400), "v", clip=(-3, 3)).to("cuda"), BATCHES[0][0].to("cuda")
+    fit = {"progress": False, "device": "cuda", "mixed_precision": False}
+
+    def waits(call):
+        call()  # what is made once, such as copies of tables, is not counted
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                call()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        return sum("synchronizing" in str(warning.message) for warning in caught)
+
+    generator = seed(0, "cuda")
+    assert waits(lambda: ddpm(x0).backward()) == waits(lambda: ddpm(x0, generator=generator)) == 0
+    assert waits(lambda: ddpm.sample((4, 2), generator=generator)) <= 25 and waits(lambda: ddpm.sample_ddim((4, 2), 100, 0.5)) <= 25
+    assert waits(lambda: td.fit(ddpm, x0, 400, 8, **fit)) <= 200

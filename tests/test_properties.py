@@ -340,12 +340,12 @@ def test_data_of_one_point_come_back_by_every_sampler(case, variance, data):
         seen.append((int(t[0]), xt.double().abs() + noise[t[0]] * eps.abs()))
         return eps.to(xt.dtype)
 
-    x = td.sample(S, model, x_T, variance, seed)
+    x = td.sample(S, model, x_T, variance, generator=seed)
     assert x.shape == x_T.shape and x.dtype == x_T.dtype and [t for t, _ in seen] == [*range(S.T, 0, -1)]
     close(case.dtype, x, point, seen[-1][1] / signal[1])
     steps, eta = data.draw(st.integers(1, S.T)), data.draw(st.sampled_from([0.0, 0.5, 1.0]))
     if signal[-1] >= 100 * torch.finfo(case.dtype).tiny:
-        x = td.sample_ddim(S, model, x_T, steps, eta, seed)
+        x = td.sample_ddim(S, model, x_T, steps, eta, generator=seed)
         assert x.shape == x_T.shape and x.dtype == x_T.dtype
         close(case.dtype, x, point, seen[-1][1] / signal[seen[-1][0]])
 
@@ -361,8 +361,8 @@ def test_ddim_with_all_steps_and_all_noise_is_ancestral_sampling_in_any_dtype(ca
         sizes.append(xt.double().abs().max())
         return (S.one_minus_alpha_bar[t[0]].sqrt() * xt.double()).to(xt.dtype)
 
-    a = td.sample(S, model, x_T, "beta_tilde", torch.Generator().manual_seed(1))
-    b = td.sample_ddim(S, model, x_T, S.T, 1.0, torch.Generator().manual_seed(1))
+    a = td.sample(S, model, x_T, "beta_tilde", generator=torch.Generator().manual_seed(1))
+    b = td.sample_ddim(S, model, x_T, S.T, 1.0, generator=torch.Generator().manual_seed(1))
     shrink = float(S.alpha.min().sqrt())  # by which a step divides
     close(case.dtype, a, b, max(sizes) / shrink, 2 * (S.T + 2), keep=S.alpha_bar[-1].sqrt() >= 100 * torch.finfo(case.dtype).tiny)
 

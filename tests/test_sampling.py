@@ -9,6 +9,7 @@ import torch
 from mpmath import matrix, mp, mpf, workdps
 
 import tinyddpm as td
+from tinyddpm import _walk
 from tinyddpm.exact import Empirical, GaussianMixture
 from tinyddpm.sampling import ddim_times
 
@@ -48,13 +49,13 @@ def test_each_draw_is_one_of_the_learned_step(T, variance):
     for t in range(T, 0, -1):
         law = td.p_step(schedule, x, t, linear(x, torch.full((4,), t)), variance)
         x = law.sample(generator) if t > 1 else law.mean
-    close(td.sample(schedule, linear, x_T, variance, seed(1)), x, 1e-12)
+    close(td.sample(schedule, linear, x_T, variance, generator=seed(1)), x, 1e-12)
 
 
 def test_the_variance_is_beta_by_default():
     args = SHORT, linear, start(2, 2)
-    assert torch.equal(td.sample(*args, generator=seed(0)), td.sample(*args, "beta", seed(0)))
-    assert not torch.equal(td.sample(*args, generator=seed(0)), td.sample(*args, "beta_tilde", seed(0)))
+    assert torch.equal(td.sample(*args, generator=seed(0)), td.sample(*args, "beta", generator=seed(0)))
+    assert not torch.equal(td.sample(*args, generator=seed(0)), td.sample(*args, "beta_tilde", generator=seed(0)))
 
 
 @pytest.mark.parametrize("schedule", [td.Schedule([0.3]), SHORT], ids=["T=1", "T=3"])
@@ -74,7 +75,7 @@ def affine(sampler, monkeypatch, draws):
         calls.append(0)
         return unit[:, len(calls) + 1].expand_as(like)
 
-    monkeypatch.setattr("tinyddpm.sampling.standard_normal", noise)
+    monkeypatch.setattr("tinyddpm._walk.standard_normal", noise)
     out = sampler(unit[:, 1].expand(-1, 3))
     assert len(calls) == draws
     return out[0], (out[1] - out[0]), (out[2:] - out[0])
@@ -160,7 +161,7 @@ def test_ddim_is_the_formula_of_song_et_al(steps, eta):
     schedule = td.Schedule.linear(40, 1e-3, 0.2)
     times = [40 * i // steps for i in range(steps + 1)]
     expected = ddim_by_hand(schedule, linear, start(3, 2), times, eta, seed(5))
-    close(td.sample_ddim(schedule, linear, start(3, 2), steps, eta, seed(5)), expected, 1e-10)
+    close(td.sample_ddim(schedule, linear, start(3, 2), steps, eta, generator=seed(5)), expected, 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -168,8 +169,8 @@ def test_ddim_is_the_formula_of_song_et_al(steps, eta):
 )
 def test_ddim_with_all_steps_and_all_noise_is_ancestral_sampling(schedule):
     for model in (PLANE.eps(schedule), linear):
-        ancestral = td.sample(schedule, model, start(4, 2), "beta_tilde", seed(6))
-        ddim = td.sample_ddim(schedule, model, start(4, 2), schedule.T, 1.0, seed(6))
+        ancestral = td.sample(schedule, model, start(4, 2), "beta_tilde", generator=seed(6))
+        ddim = td.sample_ddim(schedule, model, start(4, 2), schedule.T, 1.0, generator=seed(6))
         assert ((ddim - ancestral).abs() <= 1e-10 * ancestral.abs().clamp(min=1)).all()
 
 
@@ -195,13 +196,13 @@ def test_ddim_in_one_step_is_the_clean_data_that_the_model_sees():
     for eta in (0.0, 1.0):
         x_T = start(3, 2)
         expected = td.x0_from_eps(TEN, x_T, 10, linear(x_T, torch.full((3,), 10)))
-        close(td.sample_ddim(TEN, linear, x_T, 1, eta, seed(0)), expected, 1e-13)
+        close(td.sample_ddim(TEN, linear, x_T, 1, eta, generator=seed(0)), expected, 1e-13)
 
 
 def test_ddim_without_eta_draws_nothing_and_with_it_once_for_each_step_but_the_last():
     for eta, draws in ((0, 0), (0.0, 0), (0.5, 3), (1, 3)):
         used, same = seed(3), seed(3)
-        td.sample_ddim(TEN, zero, torch.ones(2, 2), 4, eta, used)
+        td.sample_ddim(TEN, zero, torch.ones(2, 2), 4, eta, generator=used)
         for _ in range(draws):
             torch.randn(2, 2, generator=same)
         assert torch.equal(used.get_state(), same.get_state())
@@ -309,6 +310,53 @@ def test_an_answer_that_is_not_finite_is_named_with_its_step(call, _, bad):
 
     with pytest.raises(FloatingPointError, match=r"model\(x_t, t\) has 1 of 6 elements that are NaN or infinite, at t = 5$"):
         call(TEN, model, start(3, 2))
+
+
+@pytest.mark.parametrize("t", [1, 2, 13, 60, 87, 99, 100])
+@pytest.mark.parametrize(("call", "more"), [(td.sample, {}), (td.sample_ddim, {"steps": 100, "eta": 0.5})], ids=["sample", "ddim"])
+def test_what_is_found_late_is_named_with_its_own_step(call, more, t):
+    """States are looked at some ten times in a run. What is found then is walked again, with the same noise: here the model
+    breaks where x_t has a certain value, so that other noise would hide it."""
+    schedule, states = td.Schedule.linear(100), {}
+    call(schedule, linear, start(3, 2), generator=seed(0), callback=states.__setitem__, **more)
+
+    def breaks(xt, at):
+        return torch.where(xt == states[t][1, 0], math.nan, linear(xt, at))
+
+    with pytest.raises(FloatingPointError, match=rf"^model\(x_t, t\) has 1 of 6 elements that are NaN or infinite, at t = {t}$"):
+        call(schedule, breaks, start(3, 2), generator=seed(0), **more)
+    torch.manual_seed(5)
+    states.clear()
+    call(schedule, linear, start(3, 2), callback=states.__setitem__, **more)
+    torch.manual_seed(5)
+    with pytest.raises(FloatingPointError, match=rf"at t = {t}$"):  # from the default generator too
+        call(schedule, breaks, start(3, 2), **more)
+
+
+def test_a_nan_that_does_not_come_again_is_reported_all_the_same():
+    calls = []
+
+    def once(xt, t):
+        calls.append(0)
+        return xt * (math.nan if len(calls) == 40 else 0.1)
+
+    with pytest.raises(FloatingPointError, match=r"^model\(x_t, t\) had a NaN or an infinity, at a t in 61\.\.7\d$"):
+        td.sample(td.Schedule.linear(100), once, start(3, 2))
+
+
+def test_a_state_that_leaves_its_dtype_is_not_the_models_fault():
+    big = torch.full((2, 2), 6e4, dtype=torch.float16)
+    x = td.sample(td.Schedule([0.5, 0.5, 0.5]), lambda xt, t: torch.zeros_like(xt), big, generator=seed(0))
+    assert x.isinf().all()
+
+
+@pytest.mark.parametrize("T", [1, 3, 8, 50, 1000])
+def test_the_states_of_a_run_are_looked_at_a_few_times(T, monkeypatch):
+    """On a GPU each look is a wait."""
+    looks, finite = [], _walk._finite
+    monkeypatch.setattr(_walk, "_finite", lambda x: looks.append(0) or finite(x))
+    td.sample(td.Schedule.linear(T), zero, start(3, 2))
+    assert min(T, 8) <= len(looks) <= 11
 
 
 def test_infinities_of_both_signs_are_found_too():

@@ -289,7 +289,7 @@ def test_a_loss_that_is_not_finite_is_named_with_its_step(step, value, tmp_path)
     with pytest.raises(FloatingPointError, match=f"the loss is (nan|inf) at step {step}: try an lr below 0.01"):
         fit(ddpm, 30, checkpoint=tmp_path, save_every=5)
     good = td.load(tmp_path, Function(model))
-    assert good.model.a.isfinite() and td.checkpoint.read(tmp_path)[1]["step"] == (step - 1) // 5 * 5
+    assert good.model.a.isfinite() and td.checkpoint.read(tmp_path).run.step == (step - 1) // 5 * 5
 
 
 class Root(nn.Module):
@@ -397,7 +397,7 @@ def run(seed=0, batch_size=6, die=0, **more):
         calls.append(len(args[0]))
         if len(calls) == die:
             raise InterruptedError
-    ddpm.register_forward_pre_hook(count)
+    ddpm.model.register_forward_pre_hook(count)
     losses = td.fit(ddpm, data, 8, batch_size, 0.01, 0.5, 1, progress=False, save_every=3, **more)
     assert set(calls) == {batch_size // world}
     return ddpm, losses
@@ -409,7 +409,7 @@ if sys.argv[2] == "begin":  # with processes that `fit` brings together
     except InterruptedError:
         assert not torch.distributed.is_initialized()
         sys.exit()
-result = {"step": td.checkpoint.read(killed)[1]["step"]}
+result = {"step": td.checkpoint.read(killed).run.step}
 if world > 1:  # and with those that are together already
     torch.distributed.init_process_group("gloo")
 again, result["resumed losses"] = run(seed=5, checkpoint=killed, resume=killed)

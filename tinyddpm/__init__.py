@@ -6,8 +6,9 @@
 import importlib
 from types import ModuleType
 
-from tinyddpm import data, exact, metrics
-from tinyddpm.ddpm import DDPM, load, load_pretrained
+from tinyddpm import data, exact, metrics, pictures
+from tinyddpm.checkpoint import load, load_pretrained
+from tinyddpm.ddpm import DDPM
 from tinyddpm.elbo import VLB, bits_per_dim, discretised_log_prob, vlb_terms
 from tinyddpm.forward import q_marginal, q_sample, q_step
 from tinyddpm.gaussian import Gaussian
@@ -38,6 +39,7 @@ __all__ = [
     "load_pretrained",
     "metrics",
     "p_step",
+    "pictures",
     "q_marginal",
     "q_posterior",
     "q_sample",

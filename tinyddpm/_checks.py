@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numbers
 import os
+from collections.abc import Sequence
 from typing import TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 Time: TypeAlias = int | Tensor  # one step for the whole batch, or a LongTensor (batch,)
@@ -59,6 +62,23 @@ def check_type(name: str, value: object, expected: type) -> None:
         raise TypeError(f"{name} is of type {type(value).__name__}, expected a {expected.__name__}")
 
 
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """One of some names."""
+    if value not in choices:
+        raise ValueError(f"{name} = {value!r} is not one of {', '.join(map(repr, choices))}")
+
+
+def check_range(name: str, value: tuple[float, float]) -> tuple[float, float]:
+    """Two numbers in ascending order."""
+    try:
+        low, high = (float(number + 0.0) for number in value)  # to which no string can be added
+    except (TypeError, ValueError) as wrong:
+        raise TypeError(f"{name} = {value!r} is not a pair of numbers (low, high)") from wrong
+    if not low < high:
+        raise ValueError(f"{name} = {value!r} is not a range: expected low < high")
+    return low, high
+
+
 def check_flag(name: str, value: bool) -> None:
     """True or False."""
     if not isinstance(value, bool):
@@ -85,7 +105,8 @@ def check_path(name: str, value: str | os.PathLike[str]) -> None:
 
 def check_tensor(name: str, value: Tensor) -> None:
     """A tensor of real floating-point numbers."""
-    check_type(name, value, Tensor)
+    if not isinstance(value, Tensor):
+        check_type(name, value, Tensor)  # which raises the error; asked here already, as this is where most calls end
     if not value.is_floating_point():
         raise TypeError(f"{name} has dtype {value.dtype}, expected a floating-point dtype")
 
@@ -120,6 +141,23 @@ def check_finite(name: str, value: Tensor) -> None:
         raise ValueError(f"{name}{row} has an entry that is NaN or infinite, expected finite numbers")
 
 
+def check_betas(beta: ArrayLike | Tensor) -> list[float]:
+    """The variances of a schedule: one dimension of real numbers inside (0, 1), at least one."""
+    try:
+        table = np.asarray(beta.detach().cpu().double() if isinstance(beta, Tensor) and beta.is_floating_point() else beta)
+        steps = np.reshape([float(b) for b in table.ravel()], table.shape) if table.dtype.kind in "fiuO" else None
+    except (TypeError, ValueError, RuntimeError):
+        steps = None
+    if steps is None:
+        raise TypeError(f"beta = {shown(beta)} is not a sequence of real numbers")
+    if steps.ndim != 1 or not len(steps):
+        raise ValueError(f"beta has shape {steps.shape}, expected one dimension with at least one entry")
+    for i, b in enumerate(steps):
+        if not 0 < b < 1:
+            raise ValueError(f"beta[{i}] = {b} is outside (0, 1)")
+    return [float(b) for b in steps]
+
+
 def check_like(name: str, value: Tensor, model_name: str, model: Tensor) -> None:
     """A floating-point tensor of the shape and on the device of another: nothing is broadcast."""
     check_tensor(name, value)
@@ -130,7 +168,10 @@ def check_like(name: str, value: Tensor, model_name: str, model: Tensor) -> None
 
 
 def check_time(t: Time, T: int, name: str, x: Tensor) -> int | Tensor:
-    """A step of 1..T for each row of `x`, or one step for all of them; returned as a LongTensor on the device of `x`."""
+    """A step of 1..T for each row of `x`, or one step for all of them; returned as a LongTensor on the device of `x`.
+
+    `name` is what errors call `x`.
+    """
     if not isinstance(t, Tensor):
         if not 1 <= check_integer("t", t, "an integer, or a tensor of integers (batch,)") <= T:
             raise ValueError(f"t = {t} is outside 1..{T}")
@@ -141,11 +182,11 @@ def check_time(t: Time, T: int, name: str, x: Tensor) -> int | Tensor:
     if t.is_meta and not x.is_meta:
         raise ValueError(f"t is on meta, expected {x.device}, where {name} is")
     t = t.to(torch.int64)
-    if values_can_be_read(t) and t.numel():
-        outside = (t < 1) | (t > T)
-        if outside.any():
-            i = int(outside.flatten().nonzero()[0])
-            raise ValueError(f"t{f'[{i}]' if t.ndim else ''} = {int(t.flatten()[i])} is outside 1..{T}")
+    if not values_can_be_read(t):
+        t = t.where((t >= 1) & (t <= T), 2 * (T + 1))  # so that a look-up finds no row, before the first as after the last
+    elif t.numel() and not (t.min() >= 1 and t.max() <= T):
+        i = int(((t < 1) | (t > T)).flatten().nonzero()[0])
+        raise ValueError(f"t{f'[{i}]' if t.ndim else ''} = {int(t.flatten()[i])} is outside 1..{T}")
     return t.to(device=x.device)
 
 

@@ -10,32 +10,77 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
-from tinyddpm._checks import check_path
+from tinyddpm._checks import check_path, check_type
+from tinyddpm._registry import Unknown, build
+
+if TYPE_CHECKING:
+    from tinyddpm.ddpm import DDPM
 
 Where: TypeAlias = str | os.PathLike[str]
+Tensors: TypeAlias = dict[str, Tensor]
 INDEX = "ddpm.json"
-FORMAT = 1
+FORMAT = 2
+PRETRAINED = ("digits", "eight_gaussians", "two_moons", "swiss_roll", "checkerboard")
 
 
-def write(path: Where, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
-    """Writes a checkpoint to the folder `path`, in place of the one that may be there.
+@dataclass
+class Run:
+    """Where a training is, for it to go on in the same way.
 
-    Args:
-        path: the folder; it is made if it is missing.
-        tensors: what goes into the safetensors file.
-        info: what goes into the JSON file.
+    Attributes:
+        settings: what must be the same when it goes on, by name: plain values.
+        step, steps: how many steps are done, and how many there will be.
+        losses: (step,), of the steps that are done.
+        first: the first example of the data.
+        average: the moving average of the weights, by name.
+        adam: the state of the optimiser: for each parameter, by its number, what Adam keeps.
+        random: the states of the generators, by the type of their device.
+    """
+
+    settings: dict[str, Any]
+    step: int
+    steps: int
+    losses: Tensor
+    first: Tensor
+    average: Tensors
+    adam: dict[int, Tensors]
+    random: Tensors
+
+
+@dataclass
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        thing: what was trained, as `describe` puts it.
+        weights: its weights, by name.
+        example: the shape of one example of the data, if that is known.
+        run: the training, if it is of one.
+    """
+
+    thing: dict[str, Any]
+    weights: Tensors
+    example: tuple[int, ...] | None
+    run: Run | None = None
+
+
+def write(path: Where, saved: Checkpoint) -> None:
+    """Writes a checkpoint to the folder `path`, which is made if it is missing, in place of the one that may be there.
 
     Raises:
         OSError: it cannot be written, because the disk is full for instance; the checkpoint that was there is intact.
     """
     check_path("path", path)
     folder = Path(path)
+    tensors, info = _taken_apart(saved)
     data = safetensors.torch.save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
     digest = hashlib.sha256(data).hexdigest()
     weights = f"weights-{digest[:12]}.safetensors"
@@ -43,7 +88,7 @@ def write(path: Where, tensors: dict[str, Tensor], info: dict[str, Any]) -> None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _replace(folder / weights, data)
-        _replace(folder / INDEX, json.dumps(index, indent=1).encode())
+        _replace(folder / INDEX, json.dumps(index).encode())
         for old in folder.glob("weights-*"):
             if old.name != weights:
                 old.unlink(missing_ok=True)
@@ -52,8 +97,8 @@ def write(path: Where, tensors: dict[str, Tensor], info: dict[str, Any]) -> None
         raise OSError(error.errno, f"the checkpoint could not be written, {kept}: {error.strerror}", str(folder)) from error
 
 
-def read(path: Where) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the rest of the checkpoint in the folder `path`.
+def read(path: Where) -> Checkpoint:
+    """The checkpoint in the folder `path`.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
@@ -78,9 +123,48 @@ def read(path: Where) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if hashlib.sha256(data).hexdigest() != digest:
         raise ValueError(f"{weights} is damaged: its {len(data)} bytes are not those that were written (no pickle is ever loaded)")
     try:
-        return safetensors.torch.load(data), info
+        tensors = safetensors.torch.load(data)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{weights} is not a safetensors file: {error} (no pickle is ever loaded)") from error
+    try:
+        return _put_together(tensors, info)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the checkpoint in {folder} lacks {error}") from error
+
+
+# The names in the files: they are spelled here and nowhere else.
+
+
+def _taken_apart(saved: Checkpoint) -> tuple[Tensors, dict[str, Any]]:
+    """The tensors of a checkpoint, and the rest of it in plain values."""
+    tensors = _under("weights", saved.weights)
+    info: dict[str, Any] = {"made": saved.thing, "example": None if saved.example is None else list(saved.example)}
+    if run := saved.run:
+        tensors |= _under("average", run.average) | _under("random", run.random) | {"losses": run.losses, "first": run.first}
+        for number, state in run.adam.items():
+            tensors |= _under(f"adam/{number}", state)
+        info |= {"step": run.step, "steps": run.steps, "training": run.settings}
+    return tensors, info
+
+
+def _put_together(tensors: Tensors, info: dict[str, Any]) -> Checkpoint:
+    example, run = info["example"], None
+    if "training" in info:
+        adam: dict[int, Tensors] = {}
+        for name, value in _below("adam", tensors).items():
+            number, entry = name.split("/")
+            adam.setdefault(int(number), {})[entry] = value
+        average, random = _below("average", tensors), _below("random", tensors)
+        run = Run(info["training"], info["step"], info["steps"], tensors["losses"], tensors["first"], average, adam, random)
+    return Checkpoint(info["made"], _below("weights", tensors), None if example is None else tuple(example), run)
+
+
+def _under(folder: str, tensors: Tensors) -> Tensors:
+    return {f"{folder}/{name}": value for name, value in tensors.items()}
+
+
+def _below(folder: str, tensors: Tensors) -> Tensors:
+    return {name.removeprefix(f"{folder}/"): value for name, value in tensors.items() if name.startswith(f"{folder}/")}
 
 
 def exists(path: Where) -> bool:
@@ -88,14 +172,69 @@ def exists(path: Where) -> bool:
     return (Path(path) / INDEX).is_file()
 
 
-def load_weights(network: nn.Module, tensors: dict[str, Tensor], prefix: str, path: Where) -> None:
-    """Gives a network the weights among the tensors of a checkpoint whose names begin with `prefix`.
+def load(path: Where, model: nn.Module | None = None) -> DDPM:
+    """The DDPM in a checkpoint, of `DDPM.save` or of `fit`: there with the averaged weights, the ones to sample with.
+
+    It is in evaluation mode; `fit` trains it further all the same.
+
+    Args:
+        path: the folder.
+        model: the network, of the architecture that was saved, which gets the weights. Not needed for the networks of
+            this package.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint.
+        ValueError: it is damaged, or something else (no pickle is ever loaded); the network is not known here, or the
+            weights are those of another architecture.
+
+    Example:
+        >>> td.DDPM(td.MLP(dim=2), td.Schedule.cosine(T=100), predict="v").save(folder)
+        >>> load(folder).sample((3, 2)).shape
+        torch.Size([3, 2])
+    """
+    if model is not None:
+        check_type("model", model, nn.Module)
+    saved = read(path)
+    try:
+        with torch.random.fork_rng(devices=[]):  # the first weights of a network are drawn, in vain
+            thing: DDPM = build(saved.thing, **({} if model is None else {"model": model}))
+    except Unknown as unknown:
+        raise ValueError(f"{path} holds the weights of a {unknown}, which is not of this package: pass it as model") from unknown
+    except (KeyError, TypeError) as wrong:
+        raise ValueError(f"{path} is not the checkpoint of a DDPM: {wrong}") from wrong
+    if not isinstance(thing, nn.Module):
+        raise ValueError(f"{path} is not the checkpoint of a DDPM, but of a {type(thing).__name__}")
+    if any(value.dtype == torch.float64 for value in saved.weights.values()):
+        thing.double()
+    load_weights(thing, saved.run.average if saved.run else saved.weights, path)
+    thing.example_shape = saved.example
+    return thing.eval()
+
+
+def load_pretrained(name: str) -> DDPM:
+    """A trained DDPM that comes with the package.
+
+    Args:
+        name: "digits" for pictures like `data.digits`, or the name of one of the sets of points in `data`:
+            "eight_gaussians", "two_moons", "swiss_roll", "checkerboard".
+
+    Example:
+        >>> ddpm = load_pretrained("digits")
+        >>> ddpm.sample_ddim((2, *ddpm.example_shape), steps=10).shape
+        torch.Size([2, 1, 8, 8])
+    """
+    if name not in PRETRAINED:
+        raise ValueError(f"name = {name!r} is not one of {', '.join(PRETRAINED)}")
+    return load(Path(__file__).parent / "weights" / name)
+
+
+def load_weights(thing: nn.Module, weights: Tensors, path: Where) -> None:
+    """Gives a thing the weights of a checkpoint.
 
     Raises:
         ValueError: they are those of another architecture.
     """
-    weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    own = network.state_dict()
+    own = thing.state_dict()
     wrong = [f"it lacks {name}" for name in own if name not in weights]
     wrong += [f"{name} is not in the network" for name in weights if name not in own]
     for name in own.keys() & weights.keys():
@@ -103,8 +242,9 @@ def load_weights(network: nn.Module, tensors: dict[str, Tensor], prefix: str, pa
             wrong.append(f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}")
     if wrong:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise ValueError(f"the checkpoint in {path} is of another architecture than {type(network).__name__}: {min(wrong)}{more}")
-    network.load_state_dict(weights)
+        kind = type(getattr(thing, "model", thing)).__name__
+        raise ValueError(f"the checkpoint in {path} is of another architecture than {kind}: {min(wrong)}{more}")
+    thing.load_state_dict(weights)
 
 
 def _replace(path: Path, data: bytes) -> None:

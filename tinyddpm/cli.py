@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import inspect
 import itertools
 import os
-import struct
 import sys
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from tinyddpm import checkpoint, data
-from tinyddpm.ddpm import DDPM, PRETRAINED, load, load_pretrained
+from tinyddpm import checkpoint, data, pictures
+from tinyddpm.checkpoint import PRETRAINED, load, load_pretrained
+from tinyddpm.ddpm import DDPM
 from tinyddpm.elbo import bits_per_dim
 from tinyddpm.nets import MLP, UNet
 from tinyddpm.schedule import Schedule
 from tinyddpm.training import fit
 
 POINTS = PRETRAINED[1:]
+FIT = {name: parameter.default for name, parameter in inspect.signature(fit).parameters.items()}
+WIDTH = {network: inspect.signature(network).parameters["width"].default for network in (MLP, UNet)}
+MADE = {"T": 200, "schedule": "cosine", "predict": "eps", "width": None}  # of a new model
 MODEL = f"a pretrained model ({', '.join(PRETRAINED)}), or the folder of a checkpoint"
 DATA = f"digits, {', '.join(POINTS)}, or a file .npy: numbers (n, ...), or pictures as bytes (n, height, width[, channels])"
 EXAMPLES = """examples:
@@ -79,17 +81,21 @@ def _parser() -> _Parser:
     sub = commands.add_parser("train", help="train a model", description="Trains a model, on the GPU if there is one.")
     sub.add_argument("data", metavar="DATA", help=DATA)
     sub.add_argument("--out", required=True, metavar="DIR", help="the folder for checkpoints")
-    sub.add_argument("--steps", type=_count, help="how many in all (default: 3000, or with --resume as before)")
+    sub.add_argument("--steps", type=_count, help=f"how many in all (default: {FIT['steps']}, or with --resume as before)")
     sub.add_argument("--resume", action="store_true", help="go on with the run in DIR, with its settings")
-    sub.add_argument("--batch-size", type=_count, help="examples in a step (default: 256)")
-    sub.add_argument("--lr", type=float, help="highest learning rate (default: 0.002)")
-    sub.add_argument("--ema", type=float, help="decay of the average of the weights (default: 0.999)")
-    sub.add_argument("--seed", type=_seed, help="the same seed gives the same model (default: 0)")
-    sub.add_argument("--T", type=_count, help="steps of the diffusion (default: 200)")
-    sub.add_argument("--schedule", choices=("cosine", "linear"), help="how the noise grows (default: cosine)")
-    sub.add_argument("--predict", choices=("eps", "x0", "v"), help="what the network answers (default: eps)")
-    sub.add_argument("--width", type=_count, help="features of the network (default: 96 for points, 32 for pictures)")
-    sub.add_argument("--save-every", type=_count, default=1000, help="steps between checkpoints (default: 1000)")
+    sub.add_argument("--batch-size", type=_count, help=f"examples in a step (default: {FIT['batch_size']})")
+    sub.add_argument("--lr", type=float, help=f"highest learning rate (default: {FIT['lr']})")
+    sub.add_argument("--ema", type=float, help=f"decay of the average of the weights (default: {FIT['ema']})")
+    sub.add_argument("--seed", type=_seed, help=f"the same seed gives the same model (default: {FIT['seed']})")
+    sub.add_argument("--T", type=_count, help=f"steps of the diffusion (default: {MADE['T']})")
+    sub.add_argument("--schedule", choices=("cosine", "linear"), help=f"how the noise grows (default: {MADE['schedule']})")
+    sub.add_argument("--predict", choices=("eps", "x0", "v"), help=f"what the network answers (default: {MADE['predict']})")
+    sub.add_argument(
+        "--width", type=_count, help=f"features of the network (default: {WIDTH[MLP]} for points, {WIDTH[UNet]} for pictures)"
+    )
+    sub.add_argument(
+        "--save-every", type=_count, default=FIT["save_every"], help=f"steps between checkpoints (default: {FIT['save_every']})"
+    )
     sub.set_defaults(run=_train)
 
     sub = commands.add_parser(
@@ -127,11 +133,11 @@ def _sample(options: argparse.Namespace) -> None:
         raise ValueError(f"--out {out} cannot be written: is its folder there, and yours to write to?")
     if options.eta and options.steps is None:
         raise ValueError("--eta is for few steps: give --steps too")
-    ddpm, shape = _model(options.model)
-    shape = options.shape or shape
+    ddpm = _model(options.model)
+    shape = options.shape or ddpm.example_shape
     if shape is None:
         raise ValueError(f"the checkpoint in {options.model} does not say what shape its data have: give --shape")
-    if out.suffix == ".png" and shape != [2] and (len(shape) != 3 or shape[0] not in (1, 3)):
+    if out.suffix == ".png" and tuple(shape) != (2,) and (len(shape) != 3 or shape[0] not in (1, 3)):
         raise ValueError(f"samples of shape {tuple(shape)} make no picture: use --out samples.npy")
     n = options.n if options.n is not None else 64 if len(shape) == 3 else 5000
     generator = torch.Generator().manual_seed(options.seed)
@@ -142,23 +148,24 @@ def _sample(options: argparse.Namespace) -> None:
     if out.suffix == ".npy":
         np.save(out, x.numpy())
     else:
-        out.write_bytes(_png(_picture(x)))
+        points = x.ndim == 2
+        pictures.write(out, pictures.density(x) if points else pictures.grid(x, zoom=max(1, 64 // x.shape[2])))
     print(f"{n} samples are in {out}")
 
 
 def _train(options: argparse.Namespace) -> None:
-    out, steps = Path(options.out), 3000
-    settings: dict[str, Any] = {"batch_size": 256, "lr": 2e-3, "ema": 0.999, "seed": 0}
-    model: dict[str, Any] = {"T": 200, "schedule": "cosine", "predict": "eps", "width": None}
+    out, steps = Path(options.out), FIT["steps"]
+    settings: dict[str, Any] = {name: FIT[name] for name in ("batch_size", "lr", "ema", "seed")}
+    model: dict[str, Any] = dict(MADE)
     given = {key: value for key in (*settings, *model) if (value := getattr(options, key)) is not None}
     if options.resume:
         if given:
             names = ", ".join(f"--{key.replace('_', '-')}" for key in given)
             raise ValueError(f"{names} cannot be chosen with --resume: the run in {out} goes on with its own settings")
         ddpm = load(out)
-        _, info = checkpoint.read(out)
-        settings = {key: info.get("training", {}).get(key, value) for key, value in settings.items()}
-        steps = info.get("steps", steps)
+        if run := checkpoint.read(out).run:
+            settings = {key: run.settings.get(key, value) for key, value in settings.items()}
+            steps = run.steps
     settings |= {key: value for key, value in given.items() if key in settings}
     x0 = _data(options.data, "train", settings["seed"])
     if not options.resume:
@@ -173,13 +180,13 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _bound(options: argparse.Namespace) -> None:
-    ddpm, _ = _model(options.model)
+    ddpm = _model(options.model)
     name = options.data or (options.model if options.model in PRETRAINED else None)
     if name is None:
         raise ValueError(f"{options.model} is a folder, so that its data are not known: give --data")
     x0 = _data(name, "test", options.seed + 1_000_000)[: options.n]  # not the points of a training
     levels = options.levels or (17 if name == "digits" else None)
-    terms = ddpm.vlb(x0, levels, torch.Generator().manual_seed(options.seed), progress=_is_seen())
+    terms = ddpm.vlb(x0, levels, generator=torch.Generator().manual_seed(options.seed), progress=_is_seen())
     dims, T = x0[0].numel(), ddpm.schedule.T
     print(f"bits for each of {dims} numbers, mean over {len(x0)} examples of {name}")
     rows = [("L_0    t = 1", terms.L_0)]
@@ -193,14 +200,13 @@ def _bound(options: argparse.Namespace) -> None:
         print(f"{'standard error':24}{error:10.5f}")
 
 
-def _model(name: str) -> tuple[DDPM, list[int] | None]:
-    """A model, and the shape of its examples, if that is known."""
+def _model(name: str) -> DDPM:
+    """A model that comes with the package, or one from a folder."""
     if name in PRETRAINED:
-        return load_pretrained(name), [1, 8, 8] if name == "digits" else [2]
+        return load_pretrained(name)
     if not Path(name).exists():
         raise ValueError(f"MODEL {name} is not {MODEL}")
-    _, info = checkpoint.read(name)
-    return load(name), info.get("training", {}).get("data", [])[1:] or None
+    return load(name)
 
 
 def _data(name: str, part: data.Part, seed: int) -> Tensor:
@@ -236,44 +242,17 @@ def _linear(T: int) -> Schedule:
 
 
 def _network(x0: Tensor, width: int | None) -> MLP | UNet:
+    chosen = {} if width is None else {"width": width}
     if x0.ndim == 2:
-        return MLP(x0.shape[1], width or 96)
+        return MLP(x0.shape[1], **chosen)
     if x0.ndim != 4:
         raise ValueError(f"DATA has shape {tuple(x0.shape)}, expected points (n, d) or pictures (n, channels, height, width)")
     if x0.abs().max() > 1:
         raise ValueError(f"DATA has values up to {x0.abs().max():g}, expected pictures as numbers in [-1, 1], or as bytes")
-    network = UNet(x0.shape[1], width or 32, levels=2 if x0.shape[2] <= 16 else 3 if x0.shape[2] <= 32 else 4)
+    network = UNet(x0.shape[1], levels=2 if x0.shape[2] <= 16 else 3 if x0.shape[2] <= 32 else 4, **chosen)
     with torch.no_grad():
         network(x0[:1], torch.ones(1).long())  # which says so if the sides do not fit, before there is a checkpoint
     return network
-
-
-def _picture(x: Tensor) -> NDArray[np.uint8]:
-    """Pictures in a grid, or the density of points, as bytes (height, width, channels)."""
-    if x.ndim == 2:
-        counts, _, _ = np.histogram2d(-x[:, 1].numpy(), x[:, 0].numpy(), bins=256, range=[[-3, 3], [-3, 3]])
-        dark = np.minimum(counts / max(np.quantile(counts, 0.99), 1), 1)
-        points: NDArray[np.uint8] = (255 * (1 - dark[..., None])).astype(np.uint8)
-        return points
-    zoom, columns = max(1, 64 // x.shape[2]), int(np.ceil(len(x) ** 0.5))
-    x = ((x.clamp(-1, 1) + 1) * 127.5).round().repeat_interleave(zoom, 2).repeat_interleave(zoom, 3)
-    x = torch.nn.functional.pad(x, (0, 4, 0, 4), value=255)
-    x = torch.cat([x, x.new_full((-len(x) % columns, *x.shape[1:]), 255)])
-    rows = [torch.cat(list(row), dim=2) for row in torch.split(x, columns)]
-    pixels: NDArray[np.uint8] = torch.cat(rows, dim=1).permute(1, 2, 0).numpy().astype(np.uint8)
-    return pixels
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    """Bytes (height, width, 1 or 3) as a PNG file: a header, the compressed rows, an end."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    height, width, channels = pixels.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 0, 0, 0, 0)
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def _is_seen() -> bool:

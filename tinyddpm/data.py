@@ -6,12 +6,12 @@ Each set of points has mean 0 and variance 1 in both coordinates, so that the sa
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
-from tinyddpm._checks import check_count, check_generator
+from tinyddpm._checks import check_choice, check_count, check_generator
 
 Part: TypeAlias = Literal["all", "train", "test"]
 
@@ -126,8 +126,7 @@ def digit_labels(part: Part = "all") -> Tensor:
 
 
 def _part(rows: Tensor, part: Part) -> Tensor:
-    if part not in ("all", "train", "test"):
-        raise ValueError(f"part = {part!r} is not one of 'all', 'train', 'test'")
+    check_choice("part", part, get_args(Part))
     test = torch.arange(len(rows), device=rows.device) % 4 == 3
     return rows if part == "all" else rows[test if part == "test" else ~test]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch.special import log_ndtr
 
 from tinyddpm._checks import (
     check_batch,
+    check_choice,
     check_count,
     check_generator,
     check_like,
@@ -20,11 +21,13 @@ from tinyddpm._checks import (
     check_type,
     values_can_be_read,
 )
-from tinyddpm._model import Model, ask
+from tinyddpm._model import Model, Prediction, ask
 from tinyddpm._progress import bar
-from tinyddpm.forward import q_marginal, q_sample
-from tinyddpm.gaussian import Gaussian, standard_normal
-from tinyddpm.posterior import Variance, p_step, q_posterior
+from tinyddpm._random import standard_normal
+from tinyddpm._rates import rates
+from tinyddpm.forward import marginal
+from tinyddpm.gaussian import Gaussian
+from tinyddpm.posterior import Variance, learned_step, posterior
 from tinyddpm.schedule import Schedule
 
 Nats = TypeVar("Nats", Tensor, float)
@@ -39,9 +42,6 @@ class VLB:
         L_t: (batch, T-1), the divergence of the learned step t from the true one in column t-2, for t = 2..T. Eq. (3.17)
         L_0: (batch,), minus the log-likelihood of the data in the last step, t = 1. Eq. (3.18)
         total: (batch,), their sum, which is never below -log p(x_0) on average. Eq. (3.19)
-
-    Raises:
-        TypeError, ValueError: a term is not a floating-point tensor of this shape.
 
     Example:
         >>> VLB(L_T=torch.tensor([0.1]), L_t=torch.tensor([[0.2, 0.3]]), L_0=torch.tensor([1.0])).total
@@ -65,15 +65,9 @@ class VLB:
 
 
 def vlb_terms(
-    schedule: Schedule,
-    model: Model,
-    x0: Tensor,
-    variance: Variance = "beta",
-    levels: int | None = None,
-    eps: Tensor | None = None,
-    generator: torch.Generator | None = None,
-    progress: bool = False,
-) -> VLB:
+    schedule: Schedule, model: Model | Prediction, x0: Tensor, variance: Variance = "beta", levels: int | None = None,
+    eps: Tensor | None = None, *, generator: torch.Generator | None = None, progress: bool = False,
+) -> VLB:  # fmt: skip
     """Every term of the variational bound, for each example of a batch. Eqs. (3.16) to (3.19); Ho et al. 2020, Eq. 5
 
     The divergences are exact for the x_t that are drawn; over the draws, the terms are unbiased estimates of the
@@ -81,49 +75,44 @@ def vlb_terms(
     is called once for each t = 1, ..., T, on the batch as it is, without gradients, and no state is kept.
 
     Args:
-        schedule: the noise schedule, with T steps.
-        model: a callable; model(x_t, t) predicts the noise in x_t, in its shape, for a LongTensor t (batch,).
-        x0: the data, a floating-point tensor (batch, ...).
+        model: as for `sample`.
+        x0: the data, (batch, ...).
         variance: the variance of the learned steps, as for `p_step`.
         levels: if the data have that many equally spaced values in [-1, 1], L_0 is minus the log of the probability of
             these values, `discretised_log_prob`. Without it, L_0 is minus the log of a density.
         eps: the noise to use at every t, in the shape of `x0`. Without it, noise is drawn at each t.
-        generator: where that noise comes from; without it, PyTorch's default generator.
-        progress: whether to show a progress bar (needs tqdm).
-
-    Returns:
-        The terms as a `VLB`.
 
     Raises:
-        TypeError, ValueError: as for `p_step`; the model returns no floating-point tensor in the shape of x0; levels is
-            below 2, or x0 has a value that is none of them.
+        ValueError: x0 has a value that is none of the levels.
 
     Example:
         >>> x0 = torch.tensor([[-1.0, 1.0]])
         >>> vlb_terms(Schedule([0.1, 0.9]), lambda xt, t: 0 * xt, x0, eps=torch.zeros(1, 2)).L_T
         tensor([0.0943], dtype=torch.float64)
     """
+    prediction = Prediction.of(model)
     check_type("schedule", schedule, Schedule)
     check_batch("x0", x0)
-    wide = torch.float32 if x0.device.type == "mps" else torch.float64
     if levels is not None:
         _check_levels("x0", x0, levels)
     if eps is not None:
         check_like("eps", eps, "x0", x0)
+    check_choice("variance", variance, get_args(Variance))
     check_generator(generator)
+    wide = torch.float32 if x0.device.type == "mps" else torch.float64
     with torch.no_grad():
         data = x0.to(wide)
-        end = q_marginal(schedule, data, schedule.T)
-        L_T = _per_example(end.kl(Gaussian(torch.zeros_like(data), 1.0)))
+        L_T = _per_example(marginal(schedule, data, schedule.T)._kl(Gaussian._known(torch.zeros_like(data), torch.ones_like(data))))
         terms = []
         for t in bar(range(1, schedule.T + 1), progress, "bound"):
-            noise = (standard_normal(x0, generator) if eps is None else eps).to(wide)
-            xt = q_sample(schedule, data, t, noise)
-            step = p_step(schedule, xt, t, ask(model, xt.to(x0.dtype), t).to(wide), variance)
+            at, noise = rates(schedule, t, data), standard_normal(x0, generator) if eps is None else eps
+            xt = at.mix(data, noise.to(wide))
+            answer = ask(prediction.model, xt.to(x0.dtype), t)
+            step = learned_step(schedule, xt, t, prediction.eps(at, xt, answer.to(wide)), variance)
             if t > 1:
-                term = q_posterior(schedule, data, xt, t).kl(step)
+                term = posterior(schedule, data, xt, t)._kl(step)
             else:
-                term = -(step.log_prob(data) if levels is None else _log_bin(step, data, levels))
+                term = -(step._log_prob(data) if levels is None else _log_bin(step, data, levels))
             terms.append(_per_example(term))
     L_0, *L_t = terms
     return VLB(L_T, torch.stack(L_t, dim=1) if L_t else L_T.new_empty(len(x0), 0), L_0)
@@ -135,17 +124,11 @@ def discretised_log_prob(law: Gaussian, x: Tensor, levels: int) -> Tensor:
     Each value owns the bin from half-way to the value below it to half-way to the one above; the outermost bins reach
     to infinity, so that the probabilities of all the values sum to 1.
 
-    Args:
-        law: the Gaussian whose probability falls into the bins.
-        x: the values, a tensor of the shape of `law.mean`.
-        levels: how many values there are, 2 or more.
-
-    Returns:
-        Nats, element by element. They are exact far out in the tails, where the probability itself would be 0.
+    `x` is in the shape of `law.mean`, and so are the nats, exact also far out in the tails, where the probability itself would
+    be 0.
 
     Raises:
-        TypeError, ValueError: levels is not an integer of 2 or more; x is not like law.mean, or has a value that is none
-            of the levels.
+        ValueError: x has a value that is none of the levels.
 
     Example:
         >>> law = Gaussian(torch.zeros(3), 1.0)
@@ -175,12 +158,7 @@ def _log_bin(law: Gaussian, x: Tensor, levels: int) -> Tensor:
 def bits_per_dim(nats: Nats, dims: int) -> Nats:
     """Nats for an example of `dims` numbers, as bits for each of them: nats / (dims log 2). Eq. (3.23)
 
-    Args:
-        nats: a floating-point tensor of any shape, or a number.
-        dims: how many numbers an example has, 1 or more, such as 64 for a picture of 8x8 pixels.
-
-    Raises:
-        TypeError, ValueError: nats is neither a floating-point tensor nor a number, or dims not an integer of 1 or more.
+    `nats` are a tensor of any shape or a number, `dims` is an integer, such as 64 for a picture of 8x8 pixels.
 
     Example:
         >>> bits_per_dim(torch.tensor([math.log(2)]), 1)

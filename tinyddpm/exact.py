@@ -22,6 +22,7 @@ from tinyddpm._checks import (
     check_type,
     shown,
 )
+from tinyddpm.data import EIGHT_GAUSSIANS_RADIUS, EIGHT_GAUSSIANS_STD
 from tinyddpm.schedule import Schedule
 
 CHUNK = 2**22  # elements of the largest intermediate tensor
@@ -101,7 +102,7 @@ class GaussianMixture:
         """
         self._check_points("x", x)
         clean = x.new_ones(len(x), 1), x.new_zeros(len(x), 1)
-        return self._by_rows(lambda x, bar, noise: self._joint(x, bar, noise, clean=True)[0].logsumexp(dim=1), x, *clean).to(x)
+        return self._by_rows(lambda x, kept, lost: self._joint(x, kept, lost, clean=True)[0].logsumexp(dim=1), x, *clean).to(x)
 
     def marginal(self, schedule: Schedule, t: int) -> GaussianMixture:
         """The law of x_t, which is a mixture again; that of the data for t = 0. Eq. (2.1)
@@ -120,8 +121,8 @@ class GaussianMixture:
         check_type("schedule", schedule, Schedule)
         if not 0 <= check_integer("t", t) <= schedule.T:
             raise ValueError(f"t = {t} is outside 0..{schedule.T}")
-        signal, noise = schedule.alpha_bar[t], schedule.one_minus_alpha_bar[t]
-        return GaussianMixture(signal.sqrt() * self.means, signal * self.variances + noise, self.weights)
+        kept, lost = schedule.alpha_bar[t], schedule.one_minus_alpha_bar[t]
+        return GaussianMixture(kept.sqrt() * self.means, kept * self.variances + lost, self.weights)
 
     def reverse_step(self, schedule: Schedule, xt: Tensor, t: int) -> GaussianMixture:
         """q(x_{t-1} | x_t), the true reverse step from one state: a mixture of one Gaussian for each component. Eq. (2.2)
@@ -168,26 +169,26 @@ class GaussianMixture:
         """
         check_type("schedule", schedule, Schedule)
 
-        def rows(x: Tensor, bar: Tensor, noise: Tensor) -> Tensor:
-            joint, pull = self._joint(x, bar, noise)
-            return noise.sqrt() * (joint.softmax(dim=1)[..., None] * pull).sum(dim=1)
+        def rows(x: Tensor, kept: Tensor, lost: Tensor) -> Tensor:
+            joint, pull = self._joint(x, kept, lost)
+            return lost.sqrt() * (joint.softmax(dim=1)[..., None] * pull).sum(dim=1)
 
         def model(xt: Tensor, t: Time) -> Tensor:
             self._check_points("xt", xt)
-            tables = schedule.rows(("alpha_bar", "one_minus_alpha_bar"), t, xt, "xt")
+            tables = schedule._rows(("alpha_bar", "one_minus_alpha_bar"), check_time(t, schedule.T, "xt", xt), xt)
             return self._by_rows(rows, xt, *(table.reshape(-1, 1).expand(len(xt), 1) for table in tables)).reshape(xt.shape).to(xt)
 
         return model
 
-    def _joint(self, x: Tensor, bar: Tensor, noise: Tensor, clean: bool = False) -> tuple[Tensor, Tensor]:
+    def _joint(self, x: Tensor, kept: Tensor, lost: Tensor, clean: bool = False) -> tuple[Tensor, Tensor]:
         """For x_t (batch, D), with alpha_bar_t and 1 - alpha_bar_t (batch, 1): what each component has to do with it.
 
         Returns the log of its weight times its density, (batch, K), for noised data but for a constant, and the distance
         of x_t from its mean over its variance, (batch, K, D).
         """
         means, variances, weights = (table.to(x) for table in (self._m, self._v, self.weights))
-        var = bar[..., None] * variances + noise[..., None]
-        gap = x[:, None] - bar.sqrt()[..., None] * means
+        var = kept[..., None] * variances + lost[..., None]
+        gap = x[:, None] - kept.sqrt()[..., None] * means
         if not clean:
             pull = gap / var
             return -0.5 * (pull * gap + var.log()).sum(dim=2) + weights.log(), pull
@@ -233,6 +234,19 @@ class Empirical(GaussianMixture):
         if data.ndim == 0 or not data.numel():
             raise ValueError(f"data has shape {tuple(data.shape)}, expected (n, ...) with at least one point")
         super().__init__(_table("data", data), 0.0)
+
+
+def eight_gaussians() -> GaussianMixture:
+    """The law that `data.eight_gaussians` draws from: eight round Gaussians on a ring.
+
+    Example:
+        >>> ring = eight_gaussians()
+        >>> ring.means.shape, round(ring.variances[0, 0].item(), 4)
+        (torch.Size([8, 2]), 0.01)
+    """
+    angle = torch.arange(8, dtype=torch.float64, device="cpu") * (math.pi / 4)
+    ring = torch.stack([angle.cos(), angle.sin()], dim=1)
+    return GaussianMixture(EIGHT_GAUSSIANS_RADIUS * ring, EIGHT_GAUSSIANS_STD**2)
 
 
 def _table(name: str, value: Tensor | ArrayLike, at_least_0: bool = False) -> Tensor:

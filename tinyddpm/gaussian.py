@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tinyddpm._checks import check_generator, check_like, check_tensor, check_type, values_can_be_read
+from tinyddpm._random import standard_normal
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -20,10 +21,6 @@ class Gaussian:
         mean: a floating-point tensor of any shape.
         var: the variances, 0 or more, in the shape of `mean`; a number stands for all of them. Where it is 0, the
             value is certain.
-
-    Raises:
-        TypeError: mean is not a floating-point tensor, or var neither such a tensor of the same dtype nor a number.
-        ValueError: var has another shape than mean, is negative, NaN or infinite.
 
     Example:
         >>> Gaussian(torch.zeros(2), 1.0).log_prob(torch.zeros(2))
@@ -49,14 +46,16 @@ class Gaussian:
                 if not 0 <= worst < math.inf:
                     raise ValueError(f"var has an entry {worst.item()}, expected finite variances of 0 or more")
 
+    @classmethod
+    def _known(cls, mean: Tensor, var: Tensor) -> Gaussian:
+        """The same for a mean and variances, a tensor, that are known to be good."""
+        law = cls.__new__(cls)
+        object.__setattr__(law, "mean", mean)
+        object.__setattr__(law, "var", var)
+        return law
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """One draw of each element, in the shape, dtype and device of `mean`.
-
-        Args:
-            generator: where the randomness comes from; without it, PyTorch's default generator.
-
-        Raises:
-            TypeError: generator is not a torch.Generator.
 
         Example:
             >>> Gaussian(torch.ones(2), 0.0).sample()
@@ -68,19 +67,16 @@ class Gaussian:
     def log_prob(self, x: Tensor) -> Tensor:
         """The log density at `x`, element by element, in nats. Eq. (1.1)
 
-        Where `var` is 0, the density is infinite at the mean and zero elsewhere.
-
-        Args:
-            x: a tensor of the shape of `mean`.
-
-        Raises:
-            TypeError, ValueError: x is not a floating-point tensor of that shape, or on another device.
+        `x` is in the shape of `mean`. Where `var` is 0, the density is infinite at the mean and zero elsewhere.
 
         Example:
             >>> Gaussian(torch.zeros(2), torch.tensor([1.0, 4.0])).log_prob(torch.tensor([0.0, 2.0]))
             tensor([-0.9189, -2.1121])
         """
         check_like("x", x, "mean", self.mean)
+        return self._log_prob(x)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
         certain = self.var == 0
         var = torch.where(certain, 1.0, self.var)  # what is not selected below must not spoil the gradient
         z = (x - self.mean) / var.sqrt()
@@ -88,16 +84,10 @@ class Gaussian:
         return torch.where(certain, torch.where(x == self.mean, math.inf, -math.inf).to(density), density)
 
     def kl(self, other: Gaussian) -> Tensor:
-        """KL(self || other), element by element, in nats: how much is lost by taking `other` for `self`.
+        """KL(self || other), element by element, in nats: how much is lost by taking `other`, of the same shape, for `self`.
 
         With the ratio r of the variances and the difference d of the means in standard deviations of `other`, it is
         (r - 1 - log(r) + d²) / 2. Eq. (3.20); Eq. (1.18) is the case of a standard normal `other`.
-
-        Args:
-            other: a Gaussian of the same shape.
-
-        Raises:
-            TypeError, ValueError: other is not a Gaussian, or of another shape, or on another device.
 
         Example:
             >>> Gaussian(torch.zeros(2), 1.0).kl(Gaussian(torch.tensor([0.0, 2.0]), 1.0))
@@ -105,21 +95,15 @@ class Gaussian:
         """
         check_type("other", other, Gaussian)
         check_like("other.mean", other.mean, "mean", self.mean)
+        return self._kl(other)
+
+    def _kl(self, other: Gaussian) -> Tensor:
         certain = other.var == 0
         var = torch.where(certain, 1.0, other.var)  # what is not selected below must not spoil the gradient
         d = (self.mean - other.mean) / var.sqrt()
         density = 0.5 * _excess(self.var, var) + 0.5 * d * d  # halved first: d² may leave the range of the dtype
         same = (self.mean == other.mean) & (self.var == 0)
         return torch.where(certain, torch.where(same, 0.0, math.inf).to(density), density)
-
-
-def standard_normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Noise in the shape, dtype and device of a tensor; which numbers does not depend on its layout in memory.
-
-    A generator draws where it lives: one on the CPU gives the same numbers on every device.
-    """
-    place = like.device if generator is None else generator.device
-    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=place).to(like.device)
 
 
 def _excess(a: Tensor, b: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tinyddpm._checks import check_batch, check_count, check_finite, check_number, check_tensor
-from tinyddpm.data import EIGHT_GAUSSIANS_RADIUS, EIGHT_GAUSSIANS_STD
+from tinyddpm.data import EIGHT_GAUSSIANS_STD
+from tinyddpm.exact import eight_gaussians
 
 
 def sliced_wasserstein(x: Tensor, y: Tensor, directions: int = 256) -> float:
@@ -112,7 +113,7 @@ class Modes:
         off: the share of points that are near no mode.
 
     Example:
-        >>> ring_modes(torch.tensor([[EIGHT_GAUSSIANS_RADIUS, 0.0], [0.0, 0.0]]))
+        >>> ring_modes(torch.tensor([[1.4, 0.0], [0.0, 0.0]]))
         Modes(counts=tensor([1, 0, 0, 0, 0, 0, 0, 0]), covered=1, off=0.5)
     """
 
@@ -132,15 +133,14 @@ def ring_modes(x: Tensor, sigmas: float = 3.0) -> Modes:
         TypeError, ValueError: x is not a floating-point tensor (n, 2) with at least one point, or sigmas not above 0.
 
     Example:
-        >>> ring_modes(torch.tensor([[EIGHT_GAUSSIANS_RADIUS, 0.0], [0.0, 0.0]])).off
+        >>> ring_modes(torch.tensor([[1.4, 0.0], [0.0, 0.0]])).off
         0.5
     """
     check_number("sigmas", sigmas, 0, math.inf)
     check_tensor("x", x)
     if x.ndim != 2 or x.shape[1] != 2 or not len(x):
         raise ValueError(f"x has shape {tuple(x.shape)}, expected (n, 2) with at least one point")
-    angle = torch.arange(8, dtype=torch.float32, device="cpu") * (math.pi / 4)
-    distance, index = nearest(x.to("cpu", torch.float64), EIGHT_GAUSSIANS_RADIUS * torch.stack([angle.cos(), angle.sin()], dim=1))
+    distance, index = nearest(x.to("cpu", torch.float64), eight_gaussians().means)
     near = distance < sigmas * EIGHT_GAUSSIANS_STD
     counts = torch.bincount(index[near], minlength=8)
     return Modes(counts, int((counts >= len(x) / 80).sum()), 1 - float(near.double().mean()))

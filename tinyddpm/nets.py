@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from tinyddpm._checks import check_batch, check_count, check_integers, check_type
+from tinyddpm._registry import known
 
 
 def time_embedding(t: Tensor, size: int) -> Tensor:
@@ -32,6 +33,10 @@ def time_embedding(t: Tensor, size: int) -> Tensor:
         raise ValueError(f"t has shape {tuple(t.shape)}, expected (batch,)")
     if check_count("size", size, least=2) % 2:
         raise ValueError(f"size = {size} is not a multiple of 2")
+    return _time_embedding(t, size)
+
+
+def _time_embedding(t: Tensor, size: int) -> Tensor:
     rates = torch.exp(-math.log(10000) * torch.arange(size // 2, dtype=torch.float32, device=t.device) / (size // 2))
     angles = t[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=1)
@@ -47,10 +52,11 @@ class _Time(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         weight: Tensor = next(self.parameters())
-        answer: Tensor = self.mlp(time_embedding(t, self.size).to(weight.dtype))
+        answer: Tensor = self.mlp(_time_embedding(t, self.size).to(weight.dtype))
         return answer
 
 
+@known
 class MLP(nn.Module):
     """A network for points: x_t (batch, dim) and t (batch,) to (batch, dim).
 
@@ -115,6 +121,7 @@ class _PointBlock(nn.Module):
         return h + f
 
 
+@known
 class UNet(nn.Module):
     """A network for pictures: x_t (batch, channels, height, width) and t (batch,) to the same shape.
 

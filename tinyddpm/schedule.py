@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from decimal import Decimal, localcontext
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from tinyddpm._checks import Time, check_count, check_number, check_time, check_type, shown, wrong_type
+from tinyddpm._checks import Time, check_betas, check_count, check_number, check_time, check_type
+from tinyddpm._registry import known
 
 TABLES = ("beta", "alpha", "alpha_bar", "one_minus_alpha_bar", "beta_tilde", "snr")
 
 
+@known
 class Schedule:
     """How much noise each step of the forward process adds: T variances beta_1, ..., beta_T, and what follows from them.
 
@@ -32,15 +33,10 @@ class Schedule:
             given x_0, nothing about it is unknown. Eq. (2.15); Ho et al. 2020, Eq. 7
         snr: alpha_bar / (1 - alpha_bar), the ratio of signal to noise. Row 0 is infinite.
 
-    The tables are computed from beta with 50 digits and rounded once, so each entry is the float64 next to the exact
-    value.
+    They are computed from beta with 50 digits and rounded once, so each entry is the float64 next to the exact value.
 
     Args:
         beta: the T variances, as a list, an array or a tensor with one dimension; each inside (0, 1).
-
-    Raises:
-        TypeError: beta does not hold real numbers.
-        ValueError: beta is empty, not one-dimensional, or has an entry that is NaN or outside (0, 1).
 
     Example:
         >>> schedule = Schedule([0.1, 0.2])
@@ -49,28 +45,28 @@ class Schedule:
     """
 
     def __init__(self, beta: ArrayLike | Tensor) -> None:
-        steps = _variances(beta)
+        steps = check_betas(beta)
         self.T = len(steps)
-        rows = [(Decimal(0), Decimal(1), Decimal(1), Decimal(0), Decimal(0))]
+        rows = [tuple(Decimal(entry) for entry in ("0", "1", "1", "0", "0", "inf", "1", "0"))]
         with localcontext() as context:
             context.prec = 50
             for b in map(Decimal, steps):
-                _, _, alpha_bar, noise, _ = rows[-1]
-                new_noise = (1 - b) * noise + b  # what was there shrinks, the step's own is added: Eq. (1.14)
-                rows.append((b, 1 - b, alpha_bar * (1 - b), new_noise, noise / new_noise * b))
-            snr = [math.inf] + [float(row[2] / row[3]) for row in rows[1:]]
-        columns = [*zip(*([float(entry) for entry in row] for row in rows), strict=True), snr]
+                kept, before = rows[-1][2:4]
+                kept, lost = (1 - b) * kept, (1 - b) * before + b  # what was lost shrinks, the step's own is added: Eq. (1.14)
+                rows.append((b, 1 - b, kept, lost, before / lost * b, kept / lost, kept.sqrt(), lost.sqrt()))
         with torch.inference_mode(False):  # the tables serve in training too, wherever they were made
-            tables = [torch.tensor(column, dtype=torch.float64, device="cpu") for column in columns]
-        self.beta, self.alpha, self.alpha_bar, self.one_minus_alpha_bar, self.beta_tilde, self.snr = tables
+            table = torch.tensor([[float(entry) for entry in row] for row in rows], dtype=torch.float64, device="cpu")
+            columns = [column.clone() for column in table.unbind(1)]
+            self._both = torch.stack(columns[6:])  # the roots of alpha_bar and 1 - alpha_bar, for one look-up
+            self._both32 = self._both.float()  # the same for the usual dtype: a training step need not cast
+        self.beta, self.alpha, self.alpha_bar, self.one_minus_alpha_bar, self.beta_tilde, self.snr = columns[:6]
+        self._signal, self._noise = columns[6:]
+        self._least = min(float(rate) for row in rows[1:] for rate in row[-2:])
         self._copies: dict[tuple[str, torch.device], Tensor] = {}
 
     @classmethod
     def linear(cls, T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedule:
         """beta grows by equal amounts from beta_1 to beta_T (Ho et al. 2020, section 4). With T = 1 it is beta_1.
-
-        Raises:
-            TypeError, ValueError: T is not an integer of 1 or more, or beta_1 or beta_T not a number inside (0, 1).
 
         Example:
             >>> Schedule.linear(T=3, beta_1=0.1, beta_T=0.3).beta
@@ -91,9 +87,6 @@ class Schedule:
             s: the offset, 0 or more, that keeps the first steps from being too small.
             max_beta: the largest beta, inside (0, 1). The last step would otherwise have beta_T = 1.
 
-        Raises:
-            TypeError, ValueError: an argument is not such a number.
-
         Example:
             >>> Schedule.cosine(T=3).beta
             tensor([0.0000, 0.2571, 0.6683, 0.9990], dtype=torch.float64)
@@ -112,82 +105,54 @@ class Schedule:
             beta.append(min(math.sin(step) / cosine * (math.sin(total) / cosine), max_beta))
         return cls(beta)
 
-    def at(self, table: str, t: Time, x: Tensor, name: str = "x", back: Literal[0, 1] = 0) -> Tensor:
+    def at(self, table: str, t: Time, x: Tensor, back: Literal[0, 1] = 0) -> Tensor:
         """Rows `t` of a table, or the rows before them, in float64 and shaped to multiply `x`.
 
         Args:
             table: the name of an attribute, such as "alpha_bar".
-            t: steps in 1..T: a LongTensor (batch,), or an integer for the whole batch.
+            t: as for `q_step`. For an integer, the answer is a scalar, else it is (batch, 1, ..., 1).
             x: a tensor (batch, ...), which gives the device and the number of dimensions.
-            name: what to call `x` in errors.
             back: 0 for the rows `t`, 1 for the rows `t - 1`, of which the first is clean data.
-
-        Returns:
-            A tensor (batch, 1, ..., 1) with as many dimensions as `x`, or a scalar tensor for a single t.
-
-        Raises:
-            TypeError, ValueError: as for `q_step`; there is no such table, or back is neither 0 nor 1.
 
         Example:
             >>> Schedule([0.1, 0.2]).at("alpha_bar", torch.tensor([2, 1]), torch.zeros(2, 3))
             tensor([[0.7200],
                     [0.9000]], dtype=torch.float64)
         """
-        return self.rows((table,), t, x, name, back)[0]
-
-    def rows(self, tables: Sequence[str], t: Time, x: Tensor, name: str = "x", back: Literal[0, 1] = 0) -> list[Tensor]:
-        """The same as `at` for several `tables`, named in a list or a tuple, with one look at `t`; errors as for `at`.
-
-        Example:
-            >>> beta, alpha = Schedule([0.1, 0.2]).rows(("beta", "alpha"), 2, torch.zeros(2, 3))
-            >>> beta.item(), alpha.item()
-            (0.2, 0.8)
-        """
-        if not isinstance(tables, (list, tuple)):  # not list | tuple, which torch.compile of 2.4 cannot trace
-            raise wrong_type("tables", tables, "a list or tuple of names")
+        if table not in TABLES:
+            raise ValueError(f"table = {table!r} is not one of {', '.join(TABLES)}")
         if back not in (0, 1):
             raise ValueError(f"back = {back!r} is not one of 0, 1")
-        for table in tables:
-            if table not in TABLES:
-                raise ValueError(f"table = {table!r} is not one of {', '.join(TABLES)}")
-        check_type(name, x, Tensor)
-        t = check_time(t, self.T, name, x)
+        check_type("x", x, Tensor)
+        return self._rows((table,), check_time(t, self.T, "x", x), x, back)[0]
+
+    def _rows(self, tables: Sequence[str], t: Time, x: Tensor, back: int = 0) -> list[Tensor]:
+        """What `at` gives, for several tables and arguments that are known to be good, t as `check_time` returns it."""
         values = [self._table(table, x.device) for table in tables]
         if not isinstance(t, Tensor):
             return [value[t - back].clone() for value in values]
         shape = [-1, *[1] * (x.ndim - 1)] if t.ndim else []
-        return [value[1 - back : self.T + 1 - back].gather(0, t.reshape(-1) - 1).reshape(shape) for value in values]
+        return [value.index_select(0, t.reshape(-1) - back).reshape(shape) for value in values]  # which takes no row outside
 
     def _table(self, name: str, device: torch.device) -> Tensor:
         table: Tensor = getattr(self, name)
         if table.device == device:
             return table
         if (name, device) not in self._copies:
-            dtype = torch.float32 if device.type == "mps" else torch.float64  # that device has no float64
-            copy = table.to(device=device, dtype=dtype)
+            dtype = torch.float32 if device.type == "mps" else table.dtype  # that device has no float64
             if torch.compiler.is_compiling():
-                return copy  # which belongs to what is being traced: not to keep
-            self._copies[name, device] = copy
+                return table.to(device, dtype)  # which belongs to what is being traced: not to keep
+            with torch.inference_mode(False):  # as for the tables themselves
+                self._copies[name, device] = table.to(device, dtype)
         return self._copies[name, device]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What it can be made again from."""
+        return {"beta": self.beta[1:].tolist()}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_copies": {}}  # another machine may not have these devices
 
     def __repr__(self) -> str:
         return f"Schedule(T={self.T}, beta_1={self.beta[1]:.4g}, beta_T={self.beta[-1]:.4g}, alpha_bar_T={self.alpha_bar[-1]:.4g})"
-
-
-def _variances(beta: ArrayLike | Tensor) -> list[float]:
-    try:
-        table = np.asarray(beta.detach().cpu().double() if isinstance(beta, Tensor) and beta.is_floating_point() else beta)
-        steps = np.reshape([float(b) for b in table.ravel()], table.shape) if table.dtype.kind in "fiuO" else None
-    except (TypeError, ValueError, RuntimeError):
-        steps = None
-    if steps is None:
-        raise TypeError(f"beta = {shown(beta)} is not a sequence of real numbers")
-    if steps.ndim != 1 or not len(steps):
-        raise ValueError(f"beta has shape {steps.shape}, expected one dimension with at least one entry")
-    for i, b in enumerate(steps):
-        if not 0 < b < 1:
-            raise ValueError(f"beta[{i}] = {b} is outside (0, 1)")
-    return [float(b) for b in steps]
