@@ -1,184 +1,150 @@
-"""What the library costs: a training step and a sampling step over a loop by hand that does the same arithmetic.
+"""What the library costs: a sampling step and a training step over a loop by hand that does the same arithmetic.
 
-    python benchmarks/overhead.py
+    python benchmarks/overhead.py [--device cuda]
 
-Each round times every route one after the other, so that what slows the machine slows all of them; the table shows the
-medians of the rounds' ratios. The bare network is a forward pass in sampling, and a forward and a backward pass in training.
-With diffusers or denoising-diffusion-pytorch installed, they get a column each.
+Every prediction, with and without `clip`, by all steps and by DDIM; training by the module's loss in a loop of one's own, and by
+`fit`, with the same optimiser on both sides. On the least networks, where the library shows, and on the package's own. Each route
+is timed in pairs with its loop by hand, in turn before and after it, so that what slows the machine slows both; the table shows
+the median of the ratios, with their quartiles, and the time of a step by hand. First both run from one seed, and the benchmark
+stops unless they end in the same samples and weights up to rounding. With diffusers installed, its scheduler is timed too.
 """
 
-import contextlib
+import argparse
 import copy
-import io
+import itertools
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
-from loops import diffusers_loss, diffusers_sample, diffusers_scheduler, optional, train
+from loops import ByHand, diffusers_loss, diffusers_sample, diffusers_scheduler, optional, train
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 import tinyddpm as td
 
-T, STEPS, ROUNDS = 100, 100, 15
-COLUMNS = ("by hand", "tinyddpm", "diffusers", "denoising_diffusion_pytorch")
-Routes = dict[str, Callable[[], object]]
+T, DDIM, STEPS, BY_FIT, PAIRS = 200, 50, 60, 300, 25
+SCHEDULE = td.Schedule.cosine(T)
+TIMES = [T * i // DDIM for i in range(DDIM + 1)]
 
 
-class ConvNet(nn.Module):
-    """A small convolutional network for 8x8 pictures."""
+class Least(nn.Module):
+    """Two layers, and none for t: hardly any work beside what the library does."""
 
-    channels = out_dim = 1  # this and the next line: what denoising-diffusion-pytorch asks of a network
-    self_condition = random_or_learned_sinusoidal_cond = False
-
-    def __init__(self) -> None:
+    def __init__(self, pictures: bool) -> None:
         super().__init__()
-        self.time = nn.Linear(32, 32)
-        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in ((1, 32), (32, 32), (32, 1)))
+        shapes = (1, 8), (8, 1)
+        layers = [nn.Conv2d(*shape, 3, padding=1) for shape in shapes] if pictures else [nn.Linear(2, 16), nn.Linear(16, 2)]
+        self.first, self.last = layers
 
-    def forward(self, x: Tensor, t: Tensor, _: None = None) -> Tensor:
-        """The answer for x_t at t."""
-        h = self.layers[0](x) + self.time(td.nets.time_embedding(t, 32))[:, :, None, None]
-        answer: Tensor = self.layers[2](self.layers[1](h.relu()).relu())
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """The answer for x_t, whatever t is."""
+        answer: Tensor = self.last(self.first(x).relu())
         return answer
 
 
-class ByHand:
-    """Loss and sampling by hand, with coefficients that are computed once."""
-
-    def __init__(self, net: nn.Module, schedule: td.Schedule) -> None:
-        self.net = net
-        self.signal = schedule.alpha_bar.sqrt().float()
-        self.noise = schedule.one_minus_alpha_bar.sqrt().float()
-        self.grow = schedule.alpha.rsqrt().tolist()
-        self.share = (schedule.beta / schedule.one_minus_alpha_bar.sqrt()).tolist()
-        self.std = schedule.beta.sqrt().tolist()
-
-    def loss(self, x0: Tensor) -> Tensor:
-        """Algorithm 1: the mean squared error of the predicted noise."""
-        t = torch.randint(1, T + 1, (len(x0),))
-        eps = torch.randn_like(x0)
-        shape = (-1, *[1] * (x0.ndim - 1))
-        xt = self.signal[t].view(shape) * x0 + self.noise[t].view(shape) * eps
-        return F.mse_loss(self.net(xt, t), eps)
-
-    @torch.no_grad()
-    def sample(self, x: Tensor) -> Tensor:
-        """Algorithm 2."""
-        for t in range(T, 0, -1):
-            eps = self.net(x, torch.full((len(x),), t))
-            x = (x - self.share[t] * eps) * self.grow[t]
-            if t > 1:
-                x = x + self.std[t] * torch.randn_like(x)
-        return x
+def seconds(way: Callable[[], object], device: torch.device) -> float:
+    """How long it takes."""
+    start = time.perf_counter()
+    way()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
-@torch.no_grad()
-def sample_bare(net: nn.Module, x: Tensor) -> None:
-    """The network alone, as often as sampling asks it."""
-    t = torch.full((len(x),), 1)
-    for _ in range(T):
-        net(x, t)
+def row(name: str, ours: Callable[[], object], by_hand: Callable[[], object], steps: int, device: torch.device) -> None:
+    """Prints a line of the table, for ways of so many steps."""
+    ours(), by_hand()  # which warms up
+    ratios, hand = [], []
+    for pair in range(PAIRS):
+        ways = [ours, by_hand] if pair % 2 else [by_hand, ours]
+        took = {way: seconds(way, device) for way in ways}
+        ratios.append(took[ours] / took[by_hand])
+        hand.append(took[by_hand] / steps * 1e6)
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    print(f"{name:52}{statistics.median(hand):12.1f}{middle:9.3f} ({low:.3f}-{high:.3f})", flush=True)
 
 
-def train_bare(net: nn.Module, x: Tensor) -> None:
-    """The network and its gradient alone, as often as training asks for them."""
-    t = torch.full((len(x),), 1)
-    for _ in range(STEPS):
-        net.zero_grad()
-        net(x, t).square().mean().backward()
+def check_same(ddpm: td.DDPM, hand: ByHand, x: Tensor) -> None:
+    """Stops unless both give the same samples and losses, up to rounding."""
+    pairs = [
+        (lambda: ddpm.sample(x.shape, x_T=x), lambda: hand.sample(x)),
+        (lambda: ddpm.sample_ddim(x.shape, DDIM, x_T=x), lambda: hand.sample_ddim(x, TIMES)),
+        (lambda: ddpm(x), lambda: hand.loss(x)),
+    ]
+    for ours, by_hand in pairs:
+        results = []
+        for way in (ours, by_hand):
+            torch.manual_seed(0)
+            results.append(way())
+        torch.testing.assert_close(*results, rtol=1e-2, atol=1e-2)
 
 
-def routes(net: nn.Module, data: Tensor, batch: int) -> tuple[Routes, Routes]:
-    """The ways to sample and the ways to train; each way trains its own copy of the network."""
-    schedule, noise = td.Schedule.cosine(T), torch.randn(batch, *data.shape[1:])
-    bare, hand, ours, theirs, others = (copy.deepcopy(net) for _ in range(5))
-    by_hand, ddpm = ByHand(hand, schedule), td.DDPM(ours, schedule)
-    sampling: Routes = {
-        "bare": lambda: sample_bare(bare, noise),
-        "by hand": lambda: by_hand.sample(noise),
-        "tinyddpm": lambda: ddpm.sample(noise.shape, x_T=noise),
-    }
-    training: Routes = {
-        "bare": lambda: train_bare(bare, data[:batch]),
-        "by hand": lambda: train(hand, data, STEPS, batch, by_hand.loss),
-        "tinyddpm": lambda: td.fit(ddpm, data, STEPS, batch, device="cpu", progress=False),
-    }
+def sampling(name: str, net: nn.Module, x: Tensor) -> None:
+    """The rows of the samplers."""
+    for predict, clip in itertools.product(("eps", "x0", "v"), (None, (-1.0, 1.0))):
+        ddpm, hand = td.DDPM(net, SCHEDULE, predict, clip=clip), ByHand(net, SCHEDULE, predict, clip)  # type: ignore[arg-type]
+        check_same(ddpm, hand, x)
+        what = f"{name}, {predict}{', clip' * bool(clip)}"
+        row(f"{what}, ancestral", lambda: ddpm.sample(x.shape, x_T=x), lambda: hand.sample(x), T, x.device)  # noqa: B023
+        row(f"{what}, DDIM", lambda: ddpm.sample_ddim(x.shape, DDIM, x_T=x), lambda: hand.sample_ddim(x, TIMES), DDIM, x.device)  # noqa: B023
     if optional("diffusers"):
-        scheduler = diffusers_scheduler(T, "fixed_large")
-        sampling["diffusers"] = lambda: diffusers_sample(scheduler, theirs, noise)
-        training["diffusers"] = lambda: train(theirs, data, STEPS, batch, lambda x0: diffusers_loss(scheduler, theirs, x0))
-    if isinstance(net, ConvNet) and (library := optional("denoising_diffusion_pytorch")):
-        diffusion = library.GaussianDiffusion(
-            others, image_size=8, timesteps=T, objective="pred_noise", beta_schedule="cosine", auto_normalize=False
-        )
-        sampling[library.__name__] = lambda: quietly(lambda: diffusion.sample(batch_size=batch))
-        training[library.__name__] = lambda: train(others, data, STEPS, batch, diffusion)
-    return sampling, training
+        scheduler, hand = diffusers_scheduler(T, "fixed_large"), ByHand(net, SCHEDULE)
+        row(f"{name}, eps, diffusers", lambda: diffusers_sample(scheduler, net, x), lambda: hand.sample(x), T, x.device)
 
 
-def quietly(way: Callable[[], object]) -> None:
-    """Without the progress bar, where a library has no argument for that."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        way()
+def own_loop(net: nn.Module, loss: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], None]:
+    """A loop of one's own around a loss, with Adam."""
+    optimizer = torch.optim.Adam(net.parameters(), 1e-4)
+
+    def run() -> None:
+        for _ in range(STEPS):
+            value = loss(x)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+
+    return run
 
 
-def check_same(net: nn.Module, data: Tensor, batch: int) -> None:
-    """Raises an error unless the loop by hand ends in the same weights and samples as the library, up to rounding."""
-    hand, ours = copy.deepcopy(net), copy.deepcopy(net)
-    by_hand, ddpm = ByHand(hand, td.Schedule.cosine(T)), td.DDPM(ours, td.Schedule.cosine(T))
-    torch.manual_seed(0)
-    train(hand, data, 20, batch, by_hand.loss)
-    td.fit(ddpm, data, 20, batch, seed=0, device="cpu", progress=False)
-    torch.testing.assert_close(dict(hand.named_parameters()), dict(ours.named_parameters()), rtol=1e-3, atol=1e-4)
-    noise = torch.randn(batch, *data.shape[1:])
-    torch.manual_seed(0)
-    expected = by_hand.sample(noise)
-    samples = ddpm.sample(noise.shape, x_T=noise, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(samples, expected, rtol=1e-2, atol=1e-2)
-
-
-def clock(ways: Routes) -> dict[str, list[float]]:
-    """The seconds that each way takes, round by round."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for round_ in range(ROUNDS + 1):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            if round_:  # the first one warms up
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def ratios(seconds: dict[str, list[float]], name: str, over: str) -> list[float]:
-    """The quartiles of one way's time over another's, each pair from the same round."""
-    return statistics.quantiles([a / b for a, b in zip(seconds[name], seconds[over], strict=True)], n=4)
-
-
-def row(seconds: dict[str, list[float]], count: int) -> str:
-    """A line of the table, for ways of `count` steps each."""
-    bare = statistics.median(seconds["bare"]) / count * 1e3
-    over_bare = [f"{ratios(seconds, name, 'bare')[1]:.2f}" if name in seconds else "-" for name in COLUMNS]
-    low, middle, high = ratios(seconds, "tinyddpm", "by hand")
-    cells = "".join(f"{cell:>{width}}" for cell, width in zip(over_bare, (9, 10, 11, 11), strict=True))
-    return f"{bare:9.3f}{cells}{middle:9.3f} ({low:.3f}-{high:.3f})"
+def training(name: str, net: nn.Module, data: Tensor, batch: int) -> None:
+    """The rows of training."""
+    x = data[:batch]
+    for predict in ("eps", "x0", "v"):
+        ours, theirs = copy.deepcopy(net), copy.deepcopy(net)
+        ddpm, hand = td.DDPM(ours, SCHEDULE, predict), ByHand(theirs, SCHEDULE, predict)  # type: ignore[arg-type]
+        row(f"{name}, {predict}, the loss", own_loop(ours, ddpm, x), own_loop(theirs, hand.loss, x), STEPS, x.device)
+        fit = lambda steps=BY_FIT: td.fit(ddpm, data, steps, batch, device=x.device, mixed_precision=False, progress=False)  # noqa: B023, E731
+        by_hand = lambda steps=BY_FIT: train(theirs, data, steps, batch, hand.loss)  # noqa: B023, E731
+        ours.load_state_dict(theirs.state_dict())
+        fit(20)
+        torch.manual_seed(0)
+        by_hand(20)
+        torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-3, atol=1e-4)
+        row(f"{name}, {predict}, fit", fit, by_hand, BY_FIT, x.device)
+    if optional("diffusers"):
+        scheduler, hand, ours = diffusers_scheduler(T, "fixed_large"), ByHand(net, SCHEDULE), copy.deepcopy(net)
+        theirs_loss = own_loop(ours, lambda x0: diffusers_loss(scheduler, ours, x0), x)
+        row(f"{name}, eps, diffusers", theirs_loss, own_loop(net, hand.loss, x), STEPS, x.device)
 
 
 def main() -> None:
     """Prints the table."""
+    parser = argparse.ArgumentParser(description="What the library costs over a loop by hand.")
+    parser.add_argument("--device", default="cpu")
+    device = torch.device(parser.parse_args().device)
+    points, digits = td.data.eight_gaussians(10_000).to(device), td.data.digits().to(device)
     cases = {
-        "MLP, 256 points": (td.MLP(), td.data.eight_gaussians(10_000), 256),
-        "conv net, 64 pictures of 8x8": (ConvNet(), td.data.digits(), 64),
+        "least, 256 points": (Least(pictures=False), points, 256),
+        "least, 64 pictures": (Least(pictures=True), digits, 64),
+        "MLP, 256 points": (td.MLP(), points, 256),
+        "UNet, 64 pictures": (td.UNet(width=8), digits, 64),
     }
-    print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} thread(s). The columns from 'by hand' on are ratios.")
-    print("'d-d-pyt.' is denoising-diffusion-pytorch. The last column has the median and the quartiles.\n")
-    print(f"{'':38}  bare ms  by hand  tinyddpm  diffusers   d-d-pyt.  tinyddpm / by hand")
-    for name, case in cases.items():
-        check_same(*case)
-        sampling, training = routes(*case)
-        print(f"{'sampling, ' + name:38}{row(clock(sampling), T)}")
-        print(f"{'training, ' + name:38}{row(clock(training), STEPS)}")
+    print(f"PyTorch {torch.__version__} on {device}, {torch.get_num_threads()} thread(s).\n")
+    print(f"{'':52}{'hand, µs':>12}{'ratio':>9} (quartiles)")
+    for name, (net, data, batch) in cases.items():
+        net.to(device)
+        sampling(f"sampling, {name}", net, torch.randn_like(data[:batch]))
+        training(f"training, {name}", net, data, batch)
 
 
 if __name__ == "__main__":
