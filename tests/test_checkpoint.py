@@ -361,9 +361,14 @@ def torch_save_with_its_hash(folder):
     edit(folder, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
+def sign(folder, info):
+    """Writes what the index says with its right digest: it is not damaged, but wrong."""
+    rest = {name: value for name, value in info.items() if name not in ("format", "weights", "sha256", "sha256 of the rest")}
+    (folder / "ddpm.json").write_text(json.dumps({**info, "sha256 of the rest": checkpoint._digest(rest)}))
+
+
 def edit(folder, **changed):
-    index = folder / "ddpm.json"
-    index.write_text(json.dumps({**json.loads(index.read_text()), **changed}))
+    sign(folder, {**json.loads((folder / "ddpm.json").read_text()), **changed})
 
 
 def other_tensors(folder):
@@ -371,6 +376,12 @@ def other_tensors(folder):
     data = safetensors.torch.save({"x": torch.zeros(1)})
     path.write_bytes(data)
     edit(folder, sha256=hashlib.sha256(data).hexdigest())
+
+
+def other_digit(folder):
+    """Of beta, which would make another schedule."""
+    index = folder / "ddpm.json"
+    index.write_text(index.read_text().replace('"beta": [0.0001,', '"beta": [0.0002,'))
 
 
 DAMAGES = [
@@ -390,6 +401,7 @@ DAMAGES = [
     (lambda folder: edit(folder, format=1), r"ddpm\.json has the format 1, expected 2"),
     (lambda folder: edit(folder, weights="../../etc/passwd"), "lacks passwd"),
     (lambda folder: edit(folder, weights=5), r"ddpm\.json is damaged"),
+    (other_digit, r"ddpm\.json is damaged: it does not say what was written"),
     (other_tensors, "is not the checkpoint of a DDPM|lacks|schedule.beta"),
 ]
 
@@ -408,7 +420,7 @@ def test_damage_is_found_and_no_pickle_is_loaded(damage, message, tmp_path):
     assert not (tmp_path / "done").exists()
 
 
-@pytest.mark.parametrize("damage", [other_tensors, lambda folder: drop(folder, "step"), lambda folder: drop(folder, "made")])
+@pytest.mark.parametrize("damage", [other_tensors, lambda folder: drop(folder, "step"), lambda folder: drop(folder, "description")])
 def test_a_checkpoint_without_a_part_cannot_be_resumed(damage, tmp_path):
     fit(fresh(), 2, checkpoint=tmp_path)
     damage(tmp_path)
@@ -420,7 +432,7 @@ def drop(folder, name):
     index = folder / "ddpm.json"
     info = json.loads(index.read_text())
     del info[name]
-    index.write_text(json.dumps(info))
+    sign(folder, info)
 
 
 def test_every_flipped_bit_of_the_tensors_is_found(tmp_path):
@@ -546,7 +558,7 @@ def test_read_and_write_keep_every_dtype_and_shape_and_all_else(tmp_path):
     for saved in (checkpoint.Checkpoint(thing, tensors, (2, 1), run), checkpoint.Checkpoint(thing, tensors, ())):
         checkpoint.write(tmp_path, saved)
         again = checkpoint.read(tmp_path)
-        assert again.thing == thing and again.example == saved.example and (again.run is None) == (saved.run is None)
+        assert again.description == thing and again.example == saved.example and (again.run is None) == (saved.run is None)
         assert same(again.weights, {name: t.detach() for name, t in tensors.items()})
         assert all(again.weights[name].dtype == t.dtype for name, t in tensors.items())
         if again.run:

@@ -1,6 +1,5 @@
 """The one object: three ways to predict that are the same, clipping, and what it hands to the functions of the package."""
 
-import json
 import math
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 import tinyddpm as td
+from tinyddpm import checkpoint
 from tinyddpm.exact import GaussianMixture
 
 SCHEDULE = td.Schedule.linear(50, 1e-3, 0.1)
@@ -163,6 +163,74 @@ def test_nothing_looks_at_steps_that_we_have_drawn_ourselves(monkeypatch):
         ddpm(torch.ones(3, 2)), ddpm.sample((3, 2)), ddpm.sample_ddim((3, 2), 5, 0.5), ddpm.vlb(torch.ones(3, 2))
     with pytest.raises(AssertionError, match="a step was looked at"):
         ddpm(torch.ones(3, 2), torch.tensor([1, 2, 3]))
+
+
+def test_what_is_put_in_the_place_of_eps_or_the_loss_is_asked():
+    """On an object as in a subclass; hooks of the module too."""
+    asked, x0 = [], torch.randn(20, 2, generator=seed(1))
+    for name, calls in (
+        ("eps", [lambda d: d.sample((2, 2)), lambda d: d.sample_ddim((2, 2), 5), lambda d: d.vlb(x0)]),
+        ("forward", [lambda d: td.fit(d, x0, steps=2, progress=False)]),
+    ):
+        for call in calls:
+            ddpm = small()
+            own = getattr(ddpm, name)
+            setattr(ddpm, name, lambda *args: asked.append(0) or own(*args))  # noqa: B023
+            asked.clear()
+            call(ddpm)
+            assert len(asked) >= 2
+    ddpm = small()
+    ddpm.register_forward_hook(lambda *_: asked.append(0))
+    asked.clear()
+    td.fit(ddpm, x0, steps=2, progress=False)
+    assert len(asked) == 2
+
+
+def test_samples_of_another_eps_are_cut_off_at_the_end_only():
+    class Guided(td.DDPM):
+        def eps(self, xt, t):
+            return 0.5 * super().eps(xt, t)
+
+    guided, x_T = Guided(Exact(), SCHEDULE, clip=(-0.5, 0.5)), randn(1, 40, 2)
+    free = td.sample(SCHEDULE, guided.eps, x_T, generator=seed(2))
+    assert free.abs().max() > 0.6
+    assert torch.equal(guided.sample((40, 2), x_T, generator=seed(2)), free.clamp(-0.5, 0.5))
+    assert torch.equal(guided.vlb(x_T, eps=x_T).total, td.vlb_terms(SCHEDULE, guided.eps, x_T, eps=x_T).total)
+
+
+def test_a_subclass_is_loaded_as_a_ddpm_without_what_it_has_besides(tmp_path):
+    class Scaled(td.DDPM):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.register_buffer("scale", torch.ones(3))
+            self.extra = nn.Linear(2, 2)
+
+    class Mine(td.Schedule):
+        pass
+
+    schedule = Mine([0.1, 0.2])
+    td.fit(Scaled(small().model, schedule), randn(1, 9, 2).float(), steps=1, progress=False, checkpoint=tmp_path / "run")
+    Scaled(small().model, schedule).save(tmp_path / "saved")
+    for name in ("run", "saved"):
+        again = td.load(tmp_path / name)
+        assert type(again) is td.DDPM and torch.equal(again.schedule.beta, schedule.beta) and type(again.model) is td.MLP
+    with pytest.raises(ValueError, match=r"beta = \[0\.1, 0\.2\] in the checkpoint in .*, expected \[0\.1, 0\.3\] as in this run"):
+        td.fit(Scaled(small().model, Mine([0.1, 0.3])), randn(1, 9, 2).float(), steps=2, progress=False, resume=tmp_path / "run")
+
+
+def test_a_compiled_ddpm_is_trained_and_its_checkpoint_is_that_of_the_plain_one(tmp_path):
+    ddpm, graphs = small(), []
+    compiled = torch.compile(ddpm, backend=lambda graph, _: graphs.append(0) or graph.forward)
+    td.fit(compiled, torch.randn(9, 2, generator=seed(1)), steps=2, batch_size=4, progress=False, checkpoint=tmp_path)
+    assert graphs and all(torch.equal(a, b) for a, b in zip(td.load(tmp_path).parameters(), ddpm.parameters(), strict=True))
+    assert ddpm.example_shape == (2,)
+
+
+def test_only_a_ddpm_is_fitted():
+    other = nn.Module()
+    other.schedule, other.model = SCHEDULE, td.MLP(2, 8, 1)
+    with pytest.raises(TypeError, match=r"^ddpm is of type Module, expected a DDPM$"):
+        td.fit(other, torch.zeros(3, 2), steps=1)
 
 
 def test_a_subclass_may_change_the_loss_and_fit_minimises_it():
@@ -423,10 +491,9 @@ def test_weights_of_another_architecture(other, message, tmp_path):
 )
 def test_nonsense_in_the_json_file(name, value, tmp_path):
     small().save(tmp_path)
-    index = tmp_path / "ddpm.json"
-    info = json.loads(index.read_text())
-    info["made"]["arguments"][name] = value
-    index.write_text(json.dumps(info))
+    saved = checkpoint.read(tmp_path)
+    saved.description["arguments"][name] = value
+    checkpoint.write(tmp_path, saved)
     with pytest.raises(ValueError, match=r"\w+"):
         td.load(tmp_path)
 
@@ -436,8 +503,9 @@ def test_nonsense_in_the_json_file(name, value, tmp_path):
 )
 def test_what_is_no_ddpm_is_not_loaded_as_one(made, tmp_path):
     small().save(tmp_path)
-    index = tmp_path / "ddpm.json"
-    index.write_text(json.dumps({**json.loads(index.read_text()), "made": made}))
+    saved = checkpoint.read(tmp_path)
+    saved.description = made
+    checkpoint.write(tmp_path, saved)
     with pytest.raises(ValueError, match=r"\w+"):
         td.load(tmp_path)
 
@@ -472,7 +540,7 @@ def test_nothing_is_printed_unless_asked_for(capfd):
 
 def test_what_a_checkpoint_says():
     known = {"class": "MLP", "arguments": {"dim": 2, "width": 8, "depth": 1}}
-    said = small(predict="v", variance="beta_tilde", clip=(-1, 1)).description()
+    said = small(predict="v", variance="beta_tilde", clip=(-1, 1))._description()
     schedule = {"class": "Schedule", "arguments": {"beta": SCHEDULE.beta[1:].tolist()}}
     how = {"model": known, "schedule": schedule, "predict": "v", "variance": "beta_tilde", "clip": [-1.0, 1.0]}
     assert said == {"class": "DDPM", "arguments": how}
@@ -488,8 +556,9 @@ def test_of_a_training_run_the_averaged_weights_are_loaded(tmp_path):
 
 def test_a_checkpoint_of_something_else_is_refused_by_its_path(tmp_path):
     small().save(tmp_path / "model")
-    said = tmp_path / "model" / "ddpm.json"
-    said.write_text(said.read_text().replace('"predict"', '"other"'))
+    saved = checkpoint.read(tmp_path / "model")
+    saved.description["arguments"]["other"] = saved.description["arguments"].pop("predict")
+    checkpoint.write(tmp_path / "model", saved)
     with pytest.raises(ValueError, match="model is not the checkpoint of a DDPM: "):
         td.load(tmp_path / "model")
 

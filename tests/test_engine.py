@@ -74,7 +74,7 @@ def test_what_must_be_the_same_is_the_callers_to_say(tmp_path):
     train(Narrow(), checkpoint=tmp_path)
     with pytest.raises(ValueError, match=r"^rows = 300 in the checkpoint in .*, expected 301 as in this run$"):
         train(Narrow(), resume=tmp_path, rows=301)
-    with pytest.raises(ValueError, match=r"^of = Narrow in the checkpoint in .*, expected Wide as in this run$"):
+    with pytest.raises(ValueError, match=r"^trained = Narrow in the checkpoint in .*, expected Wide as in this run$"):
         engine.train(
             Narrow(), Narrow(), batches, DATA[0], {"class": "Wide"}, steps=12, **{**SETTINGS, "rows": 300, "resume": tmp_path}
         )
@@ -89,8 +89,8 @@ def test_its_checkpoint_is_no_ddpm(tmp_path):
 
 @pytest.mark.parametrize(("steps", "most"), [(10, 0), (400, 20), (5000, 100)])
 def test_losses_are_looked_at_a_hundred_times_at_most(steps, most, monkeypatch):
-    looks, check = [], engine._Run.check
-    monkeypatch.setattr(engine._Run, "check", lambda self, weights=False: (looks.append(0), check(self, weights)))
+    looks, check = [], engine._Training.check
+    monkeypatch.setattr(engine._Training, "check", lambda self, weights=False: (looks.append(0), check(self, weights)))
     train(nn.Sequential(nn.Linear(3, 1), nn.Flatten(0), Mean()), steps, ema=0)
     assert len(looks) == most + 1  # and once at the end
 

@@ -350,11 +350,40 @@ def test_a_state_that_leaves_its_dtype_is_not_the_models_fault():
     assert x.isinf().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize(("steps", "half", "single"), [(1, 0.4, 2e-3), (5, 0.1, 2e-4), (20, 0.04, 5e-5), (100, 0.04, 1e-5)])
+def test_few_steps_where_little_signal_is_left_cost_no_digits(steps, half, single, dtype):
+    """The state grows by up to 2e4 in a step here: what nearly cancels must do so first, or errors grow tenfold."""
+    schedule, data = td.Schedule.cosine(1000), GaussianMixture([[-1.0], [0.5]], 0.1)
+    x_T = torch.randn(4000, 1, generator=seed(0)).to(dtype)
+    x, right = (td.sample_ddim(schedule, data.eps(schedule), start, steps) for start in (x_T, x_T.double()))
+    assert (x.double() - right).square().mean().sqrt() < (single if dtype == torch.float32 else half)
+
+
+def test_a_state_that_grows_beyond_its_dtype_is_infinite_and_no_error():
+    x = td.sample_ddim(td.Schedule.cosine(4000), zero, torch.ones(2, 2, dtype=torch.float16), 1)
+    assert not x.isnan().any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_the_bits_are_rounded_alike_where_no_value_can_be_read(dtype, monkeypatch):
+    """There the numbers of a step are tensors, as under torch.compile."""
+    x_T = start(50, 2).to(dtype)
+    calls = [
+        lambda: td.sample(TEN, linear, x_T, generator=seed(0)),
+        lambda: td.sample_ddim(TEN, linear, x_T, 4, 0.5, generator=seed(0)),
+    ]
+    expected = [call() for call in calls]
+    monkeypatch.setattr(_walk, "values_can_be_read", lambda x: False)
+    for call, right in zip(calls, expected, strict=True):
+        assert torch.equal(call(), right)
+
+
 @pytest.mark.parametrize("T", [1, 3, 8, 50, 1000])
 def test_the_states_of_a_run_are_looked_at_a_few_times(T, monkeypatch):
     """On a GPU each look is a wait."""
-    looks, finite = [], _walk._finite
-    monkeypatch.setattr(_walk, "_finite", lambda x: looks.append(0) or finite(x))
+    looks, look = [], _walk._Watch.look
+    monkeypatch.setattr(_walk._Watch, "look", lambda *args: looks.append(0) or look(*args))
     td.sample(td.Schedule.linear(T), zero, start(3, 2))
     assert min(T, 8) <= len(looks) <= 11
 

@@ -158,19 +158,19 @@ def check_betas(beta: ArrayLike | Tensor) -> list[float]:
     return [float(b) for b in steps]
 
 
-def check_like(name: str, value: Tensor, model_name: str, model: Tensor) -> None:
+def check_like(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
     """A floating-point tensor of the shape and on the device of another: nothing is broadcast."""
     check_tensor(name, value)
-    if value.shape != model.shape:
-        raise ValueError(f"{name} has shape {tuple(value.shape)}, expected {tuple(model.shape)}, the shape of {model_name}")
-    if value.device != model.device:
-        raise ValueError(f"{name} is on {value.device}, expected {model.device}, where {model_name} is")
+    if value.shape != like.shape:
+        raise ValueError(f"{name} has shape {tuple(value.shape)}, expected {tuple(like.shape)}, the shape of {like_name}")
+    if value.device != like.device:
+        raise ValueError(f"{name} is on {value.device}, expected {like.device}, where {like_name} is")
 
 
 def check_time(t: Time, T: int, name: str, x: Tensor) -> int | Tensor:
-    """A step of 1..T for each row of `x`, or one step for all of them; returned as a LongTensor on the device of `x`.
+    """A step of 1..T for each row of `x`, which errors call `name`, or one step for all of them.
 
-    `name` is what errors call `x`.
+    It is returned as it is used: an integer as an int, a tensor as a LongTensor on the device of `x`.
     """
     if not isinstance(t, Tensor):
         if not 1 <= check_integer("t", t, "an integer, or a tensor of integers (batch,)") <= T:

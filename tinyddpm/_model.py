@@ -26,6 +26,8 @@ def ask(model: Model, xt: Tensor, t: Time) -> Tensor:
     """The model's answer for x_t (batch, ...), which must have its shape; `t` is known to be in 1..T."""
     if not isinstance(t, Tensor):
         t = torch.full(xt.shape[:1], t, device=xt.device)
+    elif not t.ndim:
+        t = t.expand(xt.shape[:1])
     answer = model(xt, t)
     check_like("model(x_t, t)", answer, "x_t", xt)
     return answer
@@ -47,6 +49,11 @@ class Prediction:
         check_model(model)
         return cls(model)
 
+    @property
+    def by_eps(self) -> bool:
+        """Whether what follows is computed from eps as it is answered; else from x_0, which is cut off or nearer at hand."""
+        return self.predict == "eps" and self.clip is None
+
     def x0(self, rates: Rates, xt: Tensor, answer: Tensor) -> Tensor:
         """The clean data that an answer stands for, after `clip`."""
         if self.predict == "eps":
@@ -57,7 +64,7 @@ class Prediction:
 
     def eps(self, rates: Rates, xt: Tensor, answer: Tensor) -> Tensor:
         """The noise that an answer stands for: where x_0 is cut off, the one that belongs to it."""
-        if self.clip is None and self.predict == "eps":
+        if self.by_eps:
             return answer
         if self.clip is None and self.predict == "v":
             return rates.eps_from_v(xt, answer)

@@ -38,7 +38,7 @@ def build(description: Any, **given: Any) -> Any:
     """
     if not isinstance(description, dict):
         return description
-    if description["class"] not in KNOWN:
+    if description["class"] not in KNOWN or "arguments" not in description:
         raise Unknown(description["class"])
     arguments = {**description["arguments"], **given}
     return KNOWN[description["class"]](**{key: build(value) for key, value in arguments.items()})

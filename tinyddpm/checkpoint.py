@@ -1,6 +1,6 @@
 """Checkpoints: tensors in a safetensors file and the rest in a small JSON file, written so that one is always whole.
 
-A checkpoint is a folder. `ddpm.json` names the file of tensors that belongs to it and its SHA-256. A new file of tensors
+A checkpoint is a folder. `ddpm.json` names the file of tensors that belongs to it, and the SHA-256 of both. A new file of tensors
 is written beside the old one, then `ddpm.json` is replaced, in one step, and only then the old file is deleted: whenever
 the process dies, `ddpm.json` names a file that is complete. No pickle is ever loaded.
 """
@@ -60,13 +60,13 @@ class Checkpoint:
     """What a checkpoint holds.
 
     Attributes:
-        thing: what was trained, as `describe` puts it.
+        description: what was trained, as `describe` puts it.
         weights: its weights, by name.
         example: the shape of one example of the data, if that is known.
         run: the training, if it is of one.
     """
 
-    thing: dict[str, Any]
+    description: dict[str, Any]
     weights: Tensors
     example: tuple[int, ...] | None
     run: Run | None = None
@@ -84,7 +84,7 @@ def write(path: Where, saved: Checkpoint) -> None:
     data = safetensors.torch.save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
     digest = hashlib.sha256(data).hexdigest()
     weights = f"weights-{digest[:12]}.safetensors"
-    index = {"format": FORMAT, "weights": weights, "sha256": digest, **info}
+    index = {"format": FORMAT, "weights": weights, "sha256": digest, "sha256 of the rest": _digest(info), **info}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _replace(folder / weights, data)
@@ -112,8 +112,9 @@ def read(path: Where) -> Checkpoint:
         raise FileNotFoundError(f"there is no checkpoint in {folder}: it has no {INDEX}")
     try:
         info = json.loads((folder / INDEX).read_text())
-        made_by, weights, digest = info["format"], folder / Path(info["weights"]).name, info["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+        made_by, weights, digest = info.pop("format"), folder / Path(info.pop("weights")).name, info.pop("sha256")
+        rest = info.pop("sha256 of the rest", None)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{folder / INDEX} is damaged, or not of a checkpoint: {error}") from error
     if made_by != FORMAT:
         raise ValueError(f"{folder / INDEX} has the format {made_by!r}, expected {FORMAT}")
@@ -122,6 +123,8 @@ def read(path: Where) -> Checkpoint:
     data = weights.read_bytes()
     if hashlib.sha256(data).hexdigest() != digest:
         raise ValueError(f"{weights} is damaged: its {len(data)} bytes are not those that were written (no pickle is ever loaded)")
+    if _digest(info) != rest:
+        raise ValueError(f"{folder / INDEX} is damaged: it does not say what was written")
     try:
         tensors = safetensors.torch.load(data)
     except safetensors.SafetensorError as error:
@@ -138,7 +141,7 @@ def read(path: Where) -> Checkpoint:
 def _taken_apart(saved: Checkpoint) -> tuple[Tensors, dict[str, Any]]:
     """The tensors of a checkpoint, and the rest of it in plain values."""
     tensors = _under("weights", saved.weights)
-    info: dict[str, Any] = {"made": saved.thing, "example": None if saved.example is None else list(saved.example)}
+    info: dict[str, Any] = {"description": saved.description, "example": None if saved.example is None else list(saved.example)}
     if run := saved.run:
         tensors |= _under("average", run.average) | _under("random", run.random) | {"losses": run.losses, "first": run.first}
         for number, state in run.adam.items():
@@ -156,7 +159,7 @@ def _put_together(tensors: Tensors, info: dict[str, Any]) -> Checkpoint:
             adam.setdefault(int(number), {})[entry] = value
         average, random = _below("average", tensors), _below("random", tensors)
         run = Run(info["training"], info["step"], info["steps"], tensors["losses"], tensors["first"], average, adam, random)
-    return Checkpoint(info["made"], _below("weights", tensors), None if example is None else tuple(example), run)
+    return Checkpoint(info["description"], _below("weights", tensors), None if example is None else tuple(example), run)
 
 
 def _under(folder: str, tensors: Tensors) -> Tensors:
@@ -197,7 +200,7 @@ def load(path: Where, model: nn.Module | None = None) -> DDPM:
     saved = read(path)
     try:
         with torch.random.fork_rng(devices=[]):  # the first weights of a network are drawn, in vain
-            thing: DDPM = build(saved.thing, **({} if model is None else {"model": model}))
+            thing: DDPM = build(saved.description, **({} if model is None else {"model": model}))
     except Unknown as unknown:
         raise ValueError(f"{path} holds the weights of a {unknown}, which is not of this package: pass it as model") from unknown
     except (KeyError, TypeError) as wrong:
@@ -206,7 +209,9 @@ def load(path: Where, model: nn.Module | None = None) -> DDPM:
         raise ValueError(f"{path} is not the checkpoint of a DDPM, but of a {type(thing).__name__}")
     if any(value.dtype == torch.float64 for value in saved.weights.values()):
         thing.double()
-    load_weights(thing, saved.run.average if saved.run else saved.weights, path)
+    weights = saved.run.average if saved.run else saved.weights
+    ours = {name: value for name, value in weights.items() if name.startswith("model.")}  # not what a subclass has besides
+    load_weights(thing, ours, path)
     thing.example_shape = saved.example
     return thing.eval()
 
@@ -245,6 +250,10 @@ def load_weights(thing: nn.Module, weights: Tensors, path: Where) -> None:
         kind = type(getattr(thing, "model", thing)).__name__
         raise ValueError(f"the checkpoint in {path} is of another architecture than {kind}: {min(wrong)}{more}")
     thing.load_state_dict(weights)
+
+
+def _digest(info: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -126,7 +126,7 @@ def _seed(text: str) -> int:
 
 def _sample(options: argparse.Namespace) -> None:
     out = Path(options.out)
-    if out.suffix not in (".png", ".npy"):
+    if out.suffix.lower() not in (".png", ".npy"):
         raise ValueError(f"--out {out} ends in {out.suffix!r}, expected .png or .npy")
     place = out if out.exists() else out.parent
     if out.is_dir() or not out.parent.is_dir() or not os.access(place, os.W_OK):  # not only after all the work
@@ -137,7 +137,7 @@ def _sample(options: argparse.Namespace) -> None:
     shape = options.shape or ddpm.example_shape
     if shape is None:
         raise ValueError(f"the checkpoint in {options.model} does not say what shape its data have: give --shape")
-    if out.suffix == ".png" and tuple(shape) != (2,) and (len(shape) != 3 or shape[0] not in (1, 3)):
+    if out.suffix.lower() == ".png" and tuple(shape) != (2,) and (len(shape) != 3 or shape[0] not in (1, 3)):
         raise ValueError(f"samples of shape {tuple(shape)} make no picture: use --out samples.npy")
     n = options.n if options.n is not None else 64 if len(shape) == 3 else 5000
     generator = torch.Generator().manual_seed(options.seed)
@@ -145,7 +145,7 @@ def _sample(options: argparse.Namespace) -> None:
         x = ddpm.sample((n, *shape), generator=generator, progress=_is_seen())
     else:
         x = ddpm.sample_ddim((n, *shape), options.steps, options.eta, generator=generator, progress=_is_seen())
-    if out.suffix == ".npy":
+    if out.suffix.lower() == ".npy":
         np.save(out, x.numpy())
     else:
         points = x.ndim == 2

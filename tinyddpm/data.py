@@ -26,9 +26,6 @@ def eight_gaussians(n: int, generator: torch.Generator | None = None) -> Tensor:
         n: how many points, 1 or more.
         generator: where the randomness comes from; without it, PyTorch's default generator.
 
-    Raises:
-        TypeError, ValueError: n is not an integer, or below 1; generator is something else, such as a seed.
-
     Example:
         >>> eight_gaussians(3, torch.Generator().manual_seed(0)).shape
         torch.Size([3, 2])
@@ -41,7 +38,7 @@ def eight_gaussians(n: int, generator: torch.Generator | None = None) -> Tensor:
 def two_moons(n: int, generator: torch.Generator | None = None) -> Tensor:
     """Two half ellipses that reach into one another, with a little noise: `n` draws, float32 (n, 2).
 
-    Args and errors as for `eight_gaussians`.
+    Args as for `eight_gaussians`.
 
     Example:
         >>> two_moons(3, torch.Generator().manual_seed(0)).shape
@@ -56,7 +53,7 @@ def two_moons(n: int, generator: torch.Generator | None = None) -> Tensor:
 def swiss_roll(n: int, generator: torch.Generator | None = None) -> Tensor:
     """A spiral of one and a half turns, with a little noise: `n` draws, float32 (n, 2).
 
-    Args and errors as for `eight_gaussians`.
+    Args as for `eight_gaussians`.
 
     Example:
         >>> swiss_roll(3, torch.Generator().manual_seed(0)).shape
@@ -72,7 +69,7 @@ def swiss_roll(n: int, generator: torch.Generator | None = None) -> Tensor:
 def checkerboard(n: int, generator: torch.Generator | None = None) -> Tensor:
     """The dark squares of a four by four board, evenly filled: `n` draws, float32 (n, 2).
 
-    Args and errors as for `eight_gaussians`.
+    Args as for `eight_gaussians`.
 
     Example:
         >>> checkerboard(3, torch.Generator().manual_seed(0)).shape
@@ -105,7 +102,6 @@ def digits(part: Part = "all") -> Tensor:
             other 1348.
 
     Raises:
-        ValueError: there is no such part.
         ModuleNotFoundError: scikit-learn is not installed.
 
     Example:

@@ -90,8 +90,7 @@ class DDPM(nn.Module):
     def eps(self, xt: Tensor, t: Time) -> Tensor:
         """The predicted noise in x_t (batch, ...) at t, as for `q_step`, whatever the network predicts, after `clip`.
 
-        It is the model that the functions of this package take: `vlb_terms(ddpm.schedule, ddpm.eps, x0)`. Unlike `sample`
-        and `vlb`, it leaves the network in the mode that it is in, for training or for evaluation.
+        Unlike `sample` and `vlb`, it leaves the network in the mode that it is in, for training or for evaluation.
 
         Example:
             >>> td.load_pretrained("two_moons").eps(torch.zeros(3, 2), torch.tensor([1, 100, 200])).shape
@@ -108,8 +107,6 @@ class DDPM(nn.Module):
         """
         return self._prediction.x0(*self._asked(xt, t))
 
-    _forward, _eps = forward, eps  # by which one sees whether somebody has put others in their place
-
     def _asked(self, xt: Tensor, t: Time) -> tuple[Rates, Tensor, Tensor]:
         check_batch("xt", xt)
         t = check_time(t, self.schedule.T, "xt", xt)
@@ -119,54 +116,58 @@ class DDPM(nn.Module):
     def _prediction(self) -> Prediction:
         return Prediction(self.model, self.predict, self.clip)
 
+    def _own(self, name: str) -> bool:
+        """Whether a method is the one of this class: nobody has put another in its place."""
+        return getattr(type(self), name) is OWN[name] and name not in vars(self)
+
     @property
-    def _walked(self) -> Prediction:
-        """What sampling and the bound ask: the network, or the `eps` that a subclass has put in its place."""
-        return self._prediction if type(self).eps is DDPM._eps else Prediction(self.eps, "eps", self.clip)
+    def _asked_for(self) -> Prediction:
+        """What sampling and the bound ask: the network, or the `eps` that somebody has put in its place."""
+        return self._prediction if self._own("eps") else Prediction(self.eps)
+
+    def _in_range(self, x: Tensor) -> Tensor:
+        return x if self.clip is None or self._own("eps") else x.clamp(*self.clip)  # our own eps is cut off all the way
 
     @property
     def _loss(self) -> Callable[..., Tensor]:
-        """The loss of x_0, t and eps that are known to be good: `forward` without a look at them, unless someone has another."""
-        ours = type(self).forward is DDPM._forward and "forward" not in vars(self)
-        return partial(error, self.schedule, self.model, self.predict) if ours else self
+        """The loss of x_0, t and eps that are known to be good: `forward` without a look at them, unless somebody has another."""
+        hooks = (self._forward_hooks, self._forward_pre_hooks, self._backward_hooks, self._backward_pre_hooks)
+        bare = self._own("forward") and not any(hooks)
+        return partial(error, self.schedule, self.model, self.predict) if bare else self
 
     def sample(
         self, shape: Sequence[int], x_T: Tensor | None = None, *, generator: torch.Generator | None = None,
         callback: Callback | None = None, progress: bool = False,
     ) -> Tensor:  # fmt: skip
-        """New data by ancestral sampling: the function `sample` of this package, with this network.
+        """New data by ancestral sampling with this network. Other arguments and errors are as for the function `sample`.
 
         Args:
             shape: the shape of the result, (batch, ...).
             x_T: the start, in that shape. Without it, it is drawn, in the dtype and on the device of the network.
-
-        Else arguments and errors are as for the function `sample`.
 
         Example:
             >>> td.load_pretrained("two_moons").sample((100, 2), generator=torch.Generator().manual_seed(0)).shape
             torch.Size([100, 2])
         """
         with in_mode(self, training=False):
-            x_T, model = self._start(shape, x_T, generator), self._walked
             more: Any = {"generator": generator, "callback": callback, "progress": progress}
-            return sample(self.schedule, model, x_T, self.variance, **more)
+            start = self._start(shape, x_T, generator)
+            return self._in_range(sample(self.schedule, self._asked_for, start, self.variance, **more))
 
     def sample_ddim(
         self, shape: Sequence[int], steps: int = 50, eta: float = 0.0, x_T: Tensor | None = None, *,
         generator: torch.Generator | None = None, callback: Callback | None = None, progress: bool = False,
     ) -> Tensor:  # fmt: skip
-        """New data in `steps` steps: the function `sample_ddim` of this package, with this network.
-
-        `shape` and `x_T` are as for `sample`, other arguments and errors as for the function `sample_ddim`.
+        """New data in `steps` steps. `shape` and `x_T` are as for `sample`, all else is as for the function `sample_ddim`.
 
         Example:
             >>> td.load_pretrained("digits").sample_ddim((2, 1, 8, 8), steps=10).shape
             torch.Size([2, 1, 8, 8])
         """
         with in_mode(self, training=False):
-            x_T, model = self._start(shape, x_T, generator), self._walked
             more: Any = {"generator": generator, "callback": callback, "progress": progress}
-            return sample_ddim(self.schedule, model, x_T, steps, eta, **more)
+            start = self._start(shape, x_T, generator)
+            return self._in_range(sample_ddim(self.schedule, self._asked_for, start, steps, eta, **more))
 
     def vlb(
         self, x0: Tensor, levels: int | None = None, eps: Tensor | None = None, *, generator: torch.Generator | None = None,
@@ -181,13 +182,12 @@ class DDPM(nn.Module):
         """
         with in_mode(self, training=False):
             more: Any = {"generator": generator, "progress": progress}
-            return vlb_terms(self.schedule, self._walked, x0, self.variance, levels, eps, **more)
+            return vlb_terms(self.schedule, self._asked_for, x0, self.variance, levels, eps, **more)
 
     def save(self, path: Where) -> None:
         """Writes the network's weights and all that is needed to use them to the folder `path`; `load` reads it.
 
         Raises:
-            TypeError: the model is no module.
             OSError: it cannot be written, because the disk is full for instance; what was there is intact.
 
         Example:
@@ -196,21 +196,17 @@ class DDPM(nn.Module):
             'v'
         """
         check_type("ddpm.model", self.model, nn.Module)
-        checkpoint.write(path, Checkpoint(self.description(), self.state_dict(), self.example_shape))
+        checkpoint.write(path, Checkpoint(self._description(), self.state_dict(), self.example_shape))
 
-    def description(self) -> dict[str, Any]:
-        """What a checkpoint says about it, but for the weights: plain values for JSON, from which `load` makes it again.
-
-        Example:
-            >>> DDPM(td.MLP(dim=2), Schedule.linear(T=10)).description()["arguments"]["model"]
-            {'class': 'MLP', 'arguments': {'dim': 2, 'width': 96, 'depth': 3}}
-        """
+    def _description(self) -> dict[str, Any]:
         return dict(describe(self, DDPM))  # a subclass is loaded as a DDPM
 
     @property
     def arguments(self) -> dict[str, Any]:
         """How it was made."""
-        return {name: getattr(self, name) for name in ("model", "schedule", "predict", "variance", "clip")}
+        schedule = self.schedule if type(self.schedule) is Schedule else Schedule(self.schedule.beta[1:])
+        how = {"predict": self.predict, "variance": self.variance, "clip": self.clip}
+        return {"model": self.model, "schedule": schedule, **how}
 
     def _start(self, shape: Sequence[int], x_T: Tensor | None, generator: torch.Generator | None) -> Tensor:
         shape = (shape,) if isinstance(shape, int) else shape
@@ -225,3 +221,6 @@ class DDPM(nn.Module):
         if x_T.shape != size:
             raise ValueError(f"x_T has shape {tuple(x_T.shape)}, expected {size}, the given shape")
         return x_T
+
+
+OWN = {"forward": DDPM.forward, "eps": DDPM.eps}

@@ -27,7 +27,7 @@ from tinyddpm._random import standard_normal
 from tinyddpm._rates import rates
 from tinyddpm.forward import marginal
 from tinyddpm.gaussian import Gaussian
-from tinyddpm.posterior import Variance, learned_step, posterior
+from tinyddpm.posterior import Variance, learned_step, posterior, reverse_variance
 from tinyddpm.schedule import Schedule
 
 Nats = TypeVar("Nats", Tensor, float)
@@ -75,15 +75,12 @@ def vlb_terms(
     is called once for each t = 1, ..., T, on the batch as it is, without gradients, and no state is kept.
 
     Args:
-        model: as for `sample`.
+        model: a callable that predicts the noise: model(x_t, t) is like x_t, for a LongTensor t (batch,).
         x0: the data, (batch, ...).
         variance: the variance of the learned steps, as for `p_step`.
-        levels: if the data have that many equally spaced values in [-1, 1], L_0 is minus the log of the probability of
-            these values, `discretised_log_prob`. Without it, L_0 is minus the log of a density.
+        levels: if the data have that many equally spaced values in [-1, 1], and no other, L_0 is minus the log of the
+            probability of these values, `discretised_log_prob`. Without it, L_0 is minus the log of a density.
         eps: the noise to use at every t, in the shape of `x0`. Without it, noise is drawn at each t.
-
-    Raises:
-        ValueError: x0 has a value that is none of the levels.
 
     Example:
         >>> x0 = torch.tensor([[-1.0, 1.0]])
@@ -108,7 +105,11 @@ def vlb_terms(
             at, noise = rates(schedule, t, data), standard_normal(x0, generator) if eps is None else eps
             xt = at.mix(data, noise.to(wide))
             answer = ask(prediction.model, xt.to(x0.dtype), t)
-            step = learned_step(schedule, xt, t, prediction.eps(at, xt, answer.to(wide)), variance)
+            if prediction.by_eps:
+                step = learned_step(schedule, xt, t, answer.to(wide), variance)
+            else:
+                mean = posterior(schedule, prediction.x0(at, xt, answer.to(wide)), xt, t).mean
+                step = Gaussian._known(mean, reverse_variance(schedule, t, mean, variance).expand_as(mean))
             if t > 1:
                 term = posterior(schedule, data, xt, t)._kl(step)
             else:
@@ -124,11 +125,8 @@ def discretised_log_prob(law: Gaussian, x: Tensor, levels: int) -> Tensor:
     Each value owns the bin from half-way to the value below it to half-way to the one above; the outermost bins reach
     to infinity, so that the probabilities of all the values sum to 1.
 
-    `x` is in the shape of `law.mean`, and so are the nats, exact also far out in the tails, where the probability itself would
-    be 0.
-
-    Raises:
-        ValueError: x has a value that is none of the levels.
+    `x` is in the shape of `law.mean` and has no other values. The nats are too, exact also far out in the tails, where the
+    probability itself would be 0.
 
     Example:
         >>> law = Gaussian(torch.zeros(3), 1.0)

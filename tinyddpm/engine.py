@@ -16,14 +16,14 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tinyddpm import checkpoint as checkpoints
-from tinyddpm._checks import check_count, check_flag, check_number, check_path, check_seed
+from tinyddpm._checks import check_count, check_flag, check_number, check_path, check_seed, shown
 from tinyddpm._model import in_mode
 from tinyddpm._progress import bar
 from tinyddpm._registry import differences
 from tinyddpm.checkpoint import Checkpoint, Where
 
 WARM_UP = 100  # steps over which the learning rate rises
-LOOK = 20  # steps, or a hundredth of all, between two looks at the loss: on a GPU each means to wait for it
+LOOK = 20  # steps between two looks at the loss, or a hundredth of all, if that is more: on a GPU each means to wait for it
 
 
 def train(
@@ -31,7 +31,7 @@ def train(
     loss: Callable[..., Tensor],
     batches: Callable[[torch.device], Iterator[tuple[Tensor, ...]]],
     first: Tensor,
-    made: dict[str, Any],
+    description: dict[str, Any],
     *,
     steps: int,
     batch_size: int,
@@ -55,7 +55,7 @@ def train(
         batches: called with a device, it yields batches made there, without end: tuples of tensors of `batch_size` rows. It draws
             from PyTorch's default generators alone, which the run seeds and keeps in its checkpoints.
         first: the first example of the data, by which a checkpoint knows them again.
-        made: what is trained, as `describe` puts it.
+        description: what is trained, as `describe` puts it.
         steps, ...: as for `fit`.
         same: what else must be the same when a run is resumed, in plain values.
 
@@ -76,7 +76,7 @@ def train(
     settings = {"batch_size": batch_size, "lr": lr, "ema": float(ema), "seed": seed, "max_grad_norm": max_grad_norm, **same}
 
     with _processes(batch_size) as (rank, world), _at(thing, device) as place, _seeded(seed, place):
-        run = _Run(thing, made, settings, first.detach().cpu(), steps, place, world)
+        run = _Training(thing, description, settings, first.detach().cpu(), steps, place, world)
         if checkpoint is not None and not _same(checkpoint, resume) and checkpoints.exists(checkpoint):
             raise FileExistsError(f"{checkpoint} has a checkpoint already: resume it, remove it, or name another folder")
         if world > 1:
@@ -135,20 +135,20 @@ def averaged(average: list[Tensor], weights: list[Tensor], decay: float) -> list
     return average
 
 
-class _Run:
+class _Training:
     """What changes while a thing is trained, and what a checkpoint must hold to go on in the same way."""
 
     def __init__(
         self,
         thing: nn.Module,
-        made: dict[str, Any],
+        description: dict[str, Any],
         settings: dict[str, Any],
         first: Tensor,
         steps: int,
         place: torch.device,
         world: int,
     ) -> None:
-        self.thing, self.made, self.settings, self.first = thing, made, settings, first
+        self.thing, self.description, self.settings, self.first = thing, description, settings, first
         self.place, self.world, self.step, self.good = place, world, 0, 0
         self.losses = torch.zeros(steps, device=place)
         fused = place.type in ("cpu", "cuda")  # one call for all weights: faster, and nothing else
@@ -194,7 +194,7 @@ class _Run:
         average = {**weights, **{name: self.averages[i] for name, i in self._names()}}
         adam = self.optimizer.state_dict()["state"]
         run = checkpoints.Run(self.settings, self.step, len(self.losses), losses, self.first, average, adam, random)
-        checkpoints.write(path, Checkpoint(self.made, weights, tuple(self.first.shape), run))
+        checkpoints.write(path, Checkpoint(self.description, weights, tuple(self.first.shape), run))
 
     def load(self, path: Where) -> None:
         """Takes up a run where a checkpoint has left it."""
@@ -202,8 +202,11 @@ class _Run:
         run = saved.run
         if run is None:
             raise ValueError(f"the checkpoint in {path} holds a network, but no training to resume")
-        for name, was, now in differences("run", {"of": saved.thing, **run.settings}, {"of": self.made, **self.settings}):
-            raise ValueError(f"{name} = {was} in the checkpoint in {path}, expected {now} as in this run")
+        was, now = {"trained": saved.description, **run.settings}, {"trained": self.description, **self.settings}
+        if different := next(differences("run", was, now), None):
+            name, *values = different
+            saved_one, own = (value if isinstance(value, str) else shown(value) for value in values)
+            raise ValueError(f"{name} = {saved_one} in the checkpoint in {path}, expected {own} as in this run")
         first = run.first.to(self.first)
         if not torch.allclose(first, self.first, rtol=0, atol=1e-4):  # another machine may compute other last digits
             raise ValueError(f"the checkpoint in {path} is of a run with other data: the first example of x0 is another")

@@ -41,10 +41,6 @@ class GaussianMixture:
         variances: 0 or more: a number, one for each component (K,), or one for each coordinate of each (K, ...).
         weights: 0 or more and with sum 1; without them, all components are equally likely.
 
-    Raises:
-        TypeError: an argument does not hold real numbers.
-        ValueError: one has the wrong shape, is negative or not finite, or the weights do not sum to 1.
-
     Example:
         >>> data = GaussianMixture([-1.0, 1.0], 0.25, [0.3, 0.7])
         >>> data.marginal(Schedule([0.36]), 1).means
@@ -78,9 +74,6 @@ class GaussianMixture:
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """`n` draws, float64 (n, ...), from `generator` or else PyTorch's default one.
 
-        Raises:
-            TypeError, ValueError: n is not an integer of 1 or more, or generator not a torch.Generator.
-
         Example:
             >>> GaussianMixture([[-1.0, 0.0], [1.0, 0.0]], 0.04).sample(3).shape
             torch.Size([3, 2])
@@ -92,9 +85,6 @@ class GaussianMixture:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """The log density of each point of `x` (batch, ...), in nats: (batch,) in the dtype and on the device of `x`.
-
-        Raises:
-            TypeError, ValueError: x is not a floating-point tensor of such points.
 
         Example:
             >>> GaussianMixture([[0.0, 0.0]], 1.0).log_prob(torch.zeros(1, 2))  # -log(2 pi)
@@ -108,11 +98,7 @@ class GaussianMixture:
         """The law of x_t, which is a mixture again; that of the data for t = 0. Eq. (2.1)
 
         Args:
-            schedule: the noise schedule, with T steps.
             t: an integer in 0..T.
-
-        Raises:
-            TypeError, ValueError: schedule is not a Schedule, or t not such an integer.
 
         Example:
             >>> GaussianMixture([-1.0, 1.0], 0.25).marginal(Schedule([0.36]), 1).variances
@@ -128,12 +114,8 @@ class GaussianMixture:
         """q(x_{t-1} | x_t), the true reverse step from one state: a mixture of one Gaussian for each component. Eq. (2.2)
 
         Args:
-            schedule: the noise schedule, with T steps.
             xt: one state, a floating-point tensor in the shape of a data point.
             t: the step, an integer in 1..T.
-
-        Raises:
-            TypeError, ValueError: as for `marginal`; and xt is not a finite floating-point tensor of that shape.
 
         Example:
             >>> before = GaussianMixture([-1.0, 1.0], 0.25).reverse_step(Schedule([0.1, 0.36]), torch.tensor(0.0), 2)
@@ -159,9 +141,6 @@ class GaussianMixture:
 
         No network has a smaller squared error. It computes in float64 and answers in the dtype and on the device of
         x_t (batch, ...), for t a LongTensor (batch,) or an integer.
-
-        Raises:
-            TypeError, ValueError: schedule is not a Schedule; and when the model is called, as for `q_step`.
 
         Example:
             >>> GaussianMixture([0.0], 1.0).eps(Schedule([0.36]))(torch.tensor([1.0]), 1)  # sqrt(0.36) x_t
@@ -220,9 +199,6 @@ class Empirical(GaussianMixture):
 
     Args:
         data: the points, a floating-point tensor (n, ...).
-
-    Raises:
-        TypeError, ValueError: data is not a floating-point tensor, is empty, or has an entry that is not finite.
 
     Example:
         >>> Empirical(torch.tensor([-1.0, 1.0])).eps(Schedule([0.36]))(torch.tensor([0.8]), 1)

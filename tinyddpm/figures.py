@@ -86,9 +86,6 @@ def derivation(chapter: int) -> Figure:
     Args:
         chapter: its number. Its equations are filled; dark arrows are those that begin or end in it.
 
-    Raises:
-        TypeError, ValueError: `chapter` is not an integer, or the book has no such chapter.
-
     Example:
         >>> len(derivation(chapter=2).axes)
         1
@@ -154,8 +151,7 @@ def player(fig: Figure, draw: Callable[[int], object], steps: Sequence[int], alt
         An object that a notebook displays as the player.
 
     Raises:
-        TypeError, ValueError: an argument is of another type; there are no steps or no words, or the frames are more than
-            fit into a page.
+        ValueError: the frames are more than fit into a page.
 
     Example:
         >>> fig, ax = plt.subplots()

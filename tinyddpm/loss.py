@@ -23,7 +23,7 @@ def simple_loss(
     """L_simple: the mean squared error of the predicted noise. Eq. (4.11); Ho et al. 2020, Eq. 14
 
     Args:
-        model: as for `sample`.
+        model: a callable that predicts the noise: model(x_t, t) is like x_t, for a LongTensor t (batch,).
         x0: the data, (batch, ...), at least one example.
         t: the steps, as for `q_step`. Without it, each is drawn uniformly from 1..T.
         eps: the noise, in the shape of `x0`. Without it, it is drawn.
@@ -62,7 +62,8 @@ def error(schedule: Schedule, model: Model, predict: Predict, x0: Tensor, t: Ten
     """The mean squared error of what a model predicts, for arguments that are known to be good."""
     at = rates(schedule, t, x0)
     answer = ask(model, at.mix(x0, eps), t)
-    return F.mse_loss(answer, eps if predict == "eps" else x0 if predict == "x0" else at.v(x0, eps))
+    target = eps if predict == "eps" else x0 if predict == "x0" else at.v(x0, eps)
+    return F.mse_loss(answer, target) if answer.dtype == target.dtype else (answer - target).square().mean()
 
 
 def vlb_weight(schedule: Schedule, t: Time, variance: Variance = "beta") -> Tensor:

@@ -23,9 +23,6 @@ def sliced_wasserstein(x: Tensor, y: Tensor, directions: int = 256) -> float:
         x, y: floating-point tensors (n, ...) of the same shape.
         directions: how many directions to look from.
 
-    Raises:
-        TypeError, ValueError: x is not such a tensor, has no points or one that is not finite, or y has another shape.
-
     Example:
         >>> sliced_wasserstein(torch.zeros(3, 1), torch.ones(3, 1))
         1.0
@@ -48,9 +45,6 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
     Args:
         x, y: floating-point tensors (n, ...) and (m, ...) of at least two points each.
 
-    Raises:
-        TypeError, ValueError: they are not such tensors, or have an entry that is not finite.
-
     Example:
         >>> energy_distance(torch.tensor([[0.0], [0.0]]), torch.tensor([[1.0], [1.0]]))
         2.0
@@ -71,9 +65,6 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     Args:
         x, y: floating-point tensors (n, d) and (m, d) of at least two points each.
 
-    Raises:
-        TypeError, ValueError: they are not such tensors, or have an entry that is not finite.
-
     Example:
         >>> frechet_distance(torch.tensor([[0.0], [2.0]]), torch.tensor([[3.0], [5.0]]))
         9.0
@@ -90,9 +81,6 @@ def nearest(x: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
     """For each point of `x` (n, ...) the distance to the nearest of `among` (m, ...), and which it is: (n,) and (n,).
 
     The distances are in the dtype of `x`, and both are on its device.
-
-    Raises:
-        TypeError, ValueError: they are not floating-point tensors, one has no points, or their points have different shapes.
 
     Example:
         >>> nearest(torch.tensor([[0.0], [5.0]]), among=torch.tensor([[1.0], [4.0], [9.0]]))
@@ -128,9 +116,6 @@ def ring_modes(x: Tensor, sigmas: float = 3.0) -> Modes:
     Args:
         x: points (n, 2).
         sigmas: the radius of a mode in standard deviations.
-
-    Raises:
-        TypeError, ValueError: x is not a floating-point tensor (n, 2) with at least one point, or sigmas not above 0.
 
     Example:
         >>> ring_modes(torch.tensor([[1.4, 0.0], [0.0, 0.0]])).off

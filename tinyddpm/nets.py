@@ -21,9 +21,6 @@ def time_embedding(t: Tensor, size: int) -> Tensor:
 
     Steps that are close get vectors that are close (Vaswani et al. 2017, section 3.5).
 
-    Raises:
-        TypeError, ValueError: t has not one dimension, or size is not an even number of 2 or more.
-
     Example:
         >>> time_embedding(torch.tensor([0]), 4)
         tensor([[0., 0., 1., 1.]])
@@ -65,9 +62,6 @@ class MLP(nn.Module):
         width: the number of features.
         depth: the number of residual blocks.
 
-    Raises:
-        TypeError, ValueError: one of them is not an integer of 1 or more.
-
     Example:
         >>> MLP(dim=2)(torch.zeros(5, 2), torch.ones(5).long()).shape
         torch.Size([5, 2])
@@ -85,10 +79,6 @@ class MLP(nn.Module):
 
     def forward(self, xt: Tensor, t: Tensor) -> Tensor:
         """The answer for x_t at t; in training, the predicted noise.
-
-        Raises:
-            TypeError, ValueError: xt has another shape than (batch, dim), or another dtype or device than the network; t is
-                no tensor of integers (batch,) there.
 
         Example:
             >>> MLP(dim=3).forward(torch.zeros(5, 3), torch.ones(5).long()).shape
@@ -134,9 +124,6 @@ class UNet(nn.Module):
         levels: how many sizes there are, 2 for pictures of 8x8 pixels, 3 or 4 for 32x32 and 64x64. The sides must be
             divisible by 2 ** (levels - 1).
 
-    Raises:
-        TypeError, ValueError: one of them is not an integer of 1 or more, or width not a multiple of 8.
-
     Example:
         >>> UNet(channels=1, width=8)(torch.zeros(5, 1, 8, 8), torch.ones(5).long()).shape
         torch.Size([5, 1, 8, 8])
@@ -160,10 +147,6 @@ class UNet(nn.Module):
 
     def forward(self, xt: Tensor, t: Tensor) -> Tensor:
         """The answer for x_t at t; in training, the predicted noise.
-
-        Raises:
-            TypeError, ValueError: xt has another number of channels, sides that cannot be halved, or another dtype or device
-                than the network; t is no tensor of integers (batch,) there.
 
         Example:
             >>> UNet(channels=3, width=8, levels=3).forward(torch.zeros(5, 3, 16, 32), torch.ones(5).long()).shape

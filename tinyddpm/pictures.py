@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from tinyddpm._checks import check_batch, check_count, check_path, check_type
+from tinyddpm._checks import check_batch, check_count, check_finite, check_number, check_path, check_type
 
 Pixels = NDArray[np.uint8]
 
@@ -39,18 +39,24 @@ def grid(x: Tensor, columns: int | None = None, zoom: int = 1) -> Pixels:
     check_batch("x", x)
     if x.ndim != 4 or x.shape[1] not in (1, 3) or not x.numel():
         raise ValueError(f"x has shape {tuple(x.shape)}, expected (n, 1 or 3, height, width), n at least 1")
-    columns = math.ceil(len(x) ** 0.5) if columns is None else check_count("columns", columns)
+    check_finite("x", x)
+    columns, zoom = check_count("columns", columns or math.ceil(len(x) ** 0.5)), check_count("zoom", zoom)
     pixels = ((x.detach().cpu().float().clamp(-1, 1) + 1) * 127.5).round()
     pixels = torch.cat([pixels, pixels.new_full((-len(x) % columns, *x.shape[1:]), 255)])
     pixels = F.pad(pixels, (1, 0, 1, 0), value=255)  # a line above and to the left of each
     rows = torch.cat([torch.cat([*row], dim=2) for row in torch.split(pixels, columns)], dim=1)
     whole = F.pad(rows, (0, 1, 0, 1), value=255).permute(1, 2, 0)
-    whole = whole.repeat_interleave(check_count("zoom", zoom), 0).repeat_interleave(zoom, 1)
+    whole = whole.repeat_interleave(zoom, 0).repeat_interleave(zoom, 1)
     return (whole[..., 0] if x.shape[1] == 1 else whole).numpy().astype(np.uint8)
 
 
 def density(x: Tensor, side: int = 256, reach: float = 3.0) -> Pixels:
-    """Points (n, 2) as a picture (side, side) of the square from -reach to reach: the more points, the darker.
+    """Points (n, 2) as a picture of the square from -reach to reach: the more points, the darker.
+
+    Args:
+        x: the points; those outside are left out.
+        side: how many pixels wide and high the picture is.
+        reach: half the side of the square.
 
     Example:
         >>> density(torch.zeros(5, 2), side=3)
@@ -62,7 +68,7 @@ def density(x: Tensor, side: int = 256, reach: float = 3.0) -> Pixels:
     if x.ndim != 2 or x.shape[1] != 2:
         raise ValueError(f"x has shape {tuple(x.shape)}, expected points (n, 2)")
     points = x.detach().cpu().double().numpy()
-    edges = [[-reach, reach]] * 2
+    edges = [[-check_number("reach", reach, 0, math.inf), reach]] * 2
     counts, _, _ = np.histogram2d(-points[:, 1], points[:, 0], bins=check_count("side", side), range=edges)
     dark = np.minimum(counts / max(np.quantile(counts, 0.99), 1), 1)
     pixels: Pixels = (255 * (1 - dark)).astype(np.uint8)
@@ -70,7 +76,7 @@ def density(x: Tensor, side: int = 256, reach: float = 3.0) -> Pixels:
 
 
 def write(path: str | os.PathLike[str], pixels: Pixels) -> None:
-    """Writes pixels, such as those of `grid`, to a file; its name says in which format: .png keeps every pixel.
+    """Writes pixels, such as those of `grid`, to the file `path`; its name says in which format: .png keeps every pixel.
 
     Raises:
         ValueError: there is no such format.
@@ -84,13 +90,13 @@ def write(path: str | os.PathLike[str], pixels: Pixels) -> None:
     check_type("pixels", pixels, np.ndarray)
     if pixels.dtype != np.uint8 or (pixels.ndim != 2 and pixels.shape[2:] != (3,)):
         raise ValueError(f"pixels are {pixels.dtype} of shape {pixels.shape}, expected bytes (height, width) or (height, width, 3)")
-    if Path(path).suffix.lower() not in Image.registered_extensions():
+    if Image.registered_extensions().get(Path(path).suffix.lower()) not in Image.SAVE:
         raise ValueError(f"path = {str(path)!r} is of no known format of pictures, expected one such as .png")
     Image.fromarray(pixels).save(path)
 
 
 def read(path: str | os.PathLike[str]) -> Tensor:
-    """A picture from a file: float32 (1, height, width) if it is grey, else (3, height, width) in colour, in [-1, 1].
+    """A picture from the file `path`: float32 in [-1, 1], (1, height, width) if it is stored as grey, else (3, height, width).
 
     Raises:
         OSError: there is no such file, or it is no picture.
@@ -102,6 +108,7 @@ def read(path: str | os.PathLike[str]) -> Tensor:
     """
     check_path("path", path)
     with Image.open(path) as image:
-        grey = image.mode in ("1", "L", "I;16")
-        pixels = np.asarray(image.convert("L" if grey else "RGB"), dtype=np.float32)
-    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1) / 127.5 - 1).permute(2, 0, 1).contiguous()
+        deep, grey = image.mode.startswith("I"), image.mode in ("1", "L", "LA")  # deep: grey in 16 bits, which Pillow would cut off
+        pixels = np.asarray(image if deep else image.convert("L" if grey else "RGB"), dtype=np.float32)
+    whole = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
+    return (whole / (32767.5 if deep else 127.5) - 1).contiguous()

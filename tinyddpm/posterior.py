@@ -67,7 +67,7 @@ def learned_step(schedule: Schedule, xt: Tensor, t: Time, eps: Tensor, variance:
     """`p_step`, for arguments that are known to be good."""
     alpha, beta, noise = schedule._rows(("alpha", "beta", "_noise"), t, xt)
     mean = (xt - (beta / noise).to(xt) * eps) / alpha.sqrt().to(xt).clamp(min=SMALLEST[xt.dtype])
-    return Gaussian._known(mean, reverse_variance(schedule, t, xt, variance).to(mean).expand_as(mean))
+    return Gaussian._known(mean, reverse_variance(schedule, t, mean, variance).to(mean).expand_as(mean))
 
 
 def reverse_variance(schedule: Schedule, t: Time, x: Tensor, variance: Variance) -> Tensor:

@@ -45,10 +45,16 @@ def sample(
     prediction = Prediction.of(model)
     _check(schedule, x_T, generator, callback)
     check_choice("variance", variance, get_args(Variance))
-    lost, t = schedule.one_minus_alpha_bar, torch.arange(1, schedule.T + 1, device="cpu")
-    keep = schedule.alpha[1:].sqrt() * lost[:-1] / lost[1:]  # of x_t in the mean of the posterior, Eq. (2.19)
+    beta, alpha, lost, t = (
+        schedule.beta,
+        schedule.alpha,
+        schedule.one_minus_alpha_bar,
+        torch.arange(1, schedule.T + 1, device="cpu"),
+    )
+    share = beta[1:] / lost[1:].sqrt()  # of eps in Eq. (6.1)
+    keep = alpha[1:].sqrt() * lost[:-1] / lost[1:]  # the same in the words of x_0: of x_t in the posterior's mean, Eq. (2.19)
     fresh = reverse_variance(schedule, t, t, variance).sqrt()
-    return walk(schedule, prediction, x_T, Steps([*range(schedule.T + 1)], keep, fresh), generator, callback, progress)
+    return walk(schedule, prediction, x_T, Steps([*range(schedule.T + 1)], keep, fresh, share), generator, callback, progress)
 
 
 def sample_ddim(
@@ -74,10 +80,12 @@ def sample_ddim(
     if not 0 <= check_number("eta", eta, -math.inf, math.inf) <= 1:
         raise ValueError(f"eta = {eta} is outside 0..1")
     times = ddim_times(schedule.T, steps)
-    noise = schedule._noise[times]
-    fresh = eta * noise[:-1] / noise[1:] * (-log_ratio(schedule, times).expm1()).sqrt()
-    keep = (noise[:-1] ** 2 - fresh**2).clamp(min=0).sqrt() / noise[1:]  # the noise of x_s is what is kept and what is new
-    return walk(schedule, prediction, x_T, Steps(times, keep, fresh if eta else None), generator, callback, progress)
+    noise, fresh = schedule._noise[times], None
+    old = noise[:-1]  # the noise of x_s is what is kept of that of x_t and what is new
+    if eta:
+        fresh = eta * noise[:-1] / noise[1:] * (-log_ratio(schedule, times).expm1()).sqrt()
+        old = (old**2 - fresh**2).clamp(min=0).sqrt()
+    return walk(schedule, prediction, x_T, Steps(times, old / noise[1:], fresh), generator, callback, progress)
 
 
 def ddim_times(T: int, steps: int) -> list[int]:

@@ -83,7 +83,6 @@ class Schedule:
         alpha_bar_t = cos²(a_t) / cos²(a_0) with a_t = (t/T + s) / (1 + s) * pi/2; beta is cut off at `max_beta`.
 
         Args:
-            T: the number of steps.
             s: the offset, 0 or more, that keeps the first steps from being too small.
             max_beta: the largest beta, inside (0, 1). The last step would otherwise have beta_T = 1.
 
@@ -132,7 +131,8 @@ class Schedule:
         if not isinstance(t, Tensor):
             return [value[t - back].clone() for value in values]
         shape = [-1, *[1] * (x.ndim - 1)] if t.ndim else []
-        return [value.index_select(0, t.reshape(-1) - back).reshape(shape) for value in values]  # which takes no row outside
+        # index_select, unlike [], counts no negative row from the end.
+        return [value.index_select(0, t.reshape(-1) - back).reshape(shape) for value in values]
 
     def _table(self, name: str, device: torch.device) -> Tensor:
         table: Tensor = getattr(self, name)

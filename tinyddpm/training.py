@@ -77,8 +77,10 @@ def fit(
         >>> losses[-20:].mean() < losses[:20].mean()
         tensor(True)
     """
-    if not isinstance(ddpm, nn.Module) or not hasattr(ddpm, "schedule"):
+    if not isinstance(ddpm, nn.Module) or not hasattr(ddpm, "_loss"):
         raise TypeError(f"ddpm is of type {type(ddpm).__name__}, expected a DDPM")
+    plain = getattr(ddpm, "_orig_mod", ddpm)  # within what torch.compile makes of it
+    loss = plain._loss if plain is ddpm else ddpm
     check_type("ddpm.model", ddpm.model, nn.Module)
     if not any(p.requires_grad for p in ddpm.parameters()):
         raise ValueError("ddpm.model has no parameters to train")
@@ -94,9 +96,9 @@ def fit(
             yield x, t, torch.randn_like(x)
 
     losses = engine.train(
-        ddpm, ddpm._loss, batches, x0[0], ddpm.description(), steps=steps, batch_size=batch_size, lr=lr, ema=ema,
+        plain, loss, batches, x0[0], ddpm._description(), steps=steps, batch_size=batch_size, lr=lr, ema=ema,
         seed=seed, checkpoint=checkpoint, resume=resume, progress=progress, max_grad_norm=max_grad_norm, save_every=save_every,
         device=device, mixed_precision=mixed_precision, data=list(x0.shape),
     )  # fmt: skip
-    ddpm.example_shape = tuple(x0.shape[1:])
+    plain.example_shape = tuple(x0.shape[1:])
     return losses
