@@ -1,9 +1,15 @@
 """The chapters as source: tags, checks, statements and displayed formulas hold together; plain Markdown; one clean run."""
 
+import ast
+import builtins
 import contextlib
 import difflib
+import dis
+import inspect
 import json
 import re
+from collections.abc import Iterable
+from types import CodeType
 
 import check_notebooks
 import nbformat
@@ -60,7 +66,7 @@ def test_every_check_rejects_a_broken_version():
 
 
 def test_statements_are_all_checked_and_all_known():
-    listed = re.findall(r"(?m)^\| (S\d+) \|", (notebooks.ROOT / "ledger.md").read_text(encoding="utf-8"))
+    listed = re.findall(r"(?m)^\| (S\d+) \|", (notebooks.ROOT / "pages/ledger.md").read_text(encoding="utf-8"))
     assert listed == [f"S{i}" for i in range(1, len(listed) + 1)] and len(listed) >= 8
     assert {check["statement"] for check in PASSED.values()} - {None} == set(listed)
 
@@ -82,8 +88,8 @@ def test_slips_are_shown_failing(slip):
 
 def test_page_of_slips_leads_to_every_box():
     """In the order of its own; each box once, by a link to its place, under a heading and with a text."""
-    text = (notebooks.ROOT / "slips.md").read_text(encoding="utf-8")
-    linked = re.findall(r"(?m)^\[Shown in Chapter (\d)\]\((\S+)\.ipynb#(\S+)\)$", text)
+    text = (notebooks.ROOT / "pages/slips.md").read_text(encoding="utf-8")
+    linked = re.findall(r"(?m)^\[Shown in Chapter (\d)\]\(\.\./(\S+)\.ipynb#(\S+)\)$", text)
     boxes = [(str(i), s.chapter, s.anchor) for i, path in enumerate(CHAPTERS) for s in notebooks.slips(path)]
     assert sorted(linked) == sorted(boxes) and len(set(boxes)) == len(boxes) >= len(SLIPS_SHOWN)
     assert text.count("\n### ") == len(boxes) and len(re.findall(r"(?m)^### .+\n\n\S.{80}", text)) == len(boxes)
@@ -171,7 +177,7 @@ def test_symbols_of_earlier_chapters_are_recalled(path):
     folded = re.findall(r"<details><summary>Symbols from earlier chapters</summary>(.*?)</details>", text, re.S)
     rest = re.sub(r"```.*?```|<details><summary>Symbols.*?</details>", "", text, flags=re.S)
     formulas = [tokens(display or inline) for display, inline in re.findall(r"\$\$(.+?)\$\$|\$(.+?)\$", rest, re.S)]
-    notation = (notebooks.ROOT / "notation.md").read_text(encoding="utf-8").split("## What others")[0]
+    notation = (notebooks.ROOT / "pages/notation.md").read_text(encoding="utf-8").split("## What others")[0]
     expected = [
         f"| {symbol} | {meaning} |"
         for symbol, meaning in re.findall(r"(?m)^\| (\$.+?) \| .*?\| (.+) \|$", notation)
@@ -566,3 +572,121 @@ def test_no_check_can_be_silenced(path):
     for check in notebooks.checks(path):
         call = "refute" if check["kind"] == "refuted" else "(verify|define|measure)"
         assert re.search(rf'(?m)^{call}\("{re.escape(check["tag"])}"', cells[check["cell"]]["source"]), check["tag"]
+
+
+# ---- names that a function of a chapter closes over ----
+
+# What may keep a function that it is handed: a class in its instance, a method of a container.
+KEEPS = re.compile(r"(.*\.)?([A-Z]\w*|partial|add|append|extend|insert|setdefault|update)")
+
+
+class WithoutLambdasUsedUp(ast.NodeTransformer):
+    """Takes out the lambdas that are handed straight to a call which does not keep them."""
+
+    def visit_Call(self, node):
+        self.generic_visit(node)
+        if not KEEPS.fullmatch(ast.unparse(node.func)):
+            node.args = [argument for argument in node.args if not isinstance(argument, ast.Lambda)]
+            node.keywords = [keyword for keyword in node.keywords if not isinstance(keyword.value, ast.Lambda)]
+        return node
+
+    def visit_FunctionDef(self, node):
+        return node  # outlives the cell, and so does what it will hand to a call
+
+    def visit_Lambda(self, node):
+        return node
+
+
+def operands(code: CodeType, instruction: str) -> set[str]:
+    """The names in an instruction of Python's, which knows best what is a parameter, a local or a global one."""
+    return {i.argval for i in dis.get_instructions(code) if i.opname == instruction}
+
+
+def inner(code: CodeType) -> list[CodeType]:
+    """The functions, classes and comprehensions that stand directly in some code."""
+    return [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+
+
+def all_operands(code: CodeType, instruction: str) -> set[str]:
+    """The same, of the code and of all that stands in it."""
+    return operands(code, instruction).union(*(all_operands(part, instruction) for part in inner(code)))
+
+
+def functions(code: CodeType) -> list[CodeType]:
+    """The outermost functions in a cell; the body of a class and a comprehension are run at once, but what they make is not."""
+    found = []
+    for part in inner(code):
+        at_once = not part.co_flags & inspect.CO_OPTIMIZED or re.fullmatch("<(?!lambda).*>", part.co_name)
+        found += functions(part) if at_once else [part]
+    return found
+
+
+def rebound(cells: Iterable[str]) -> list[str]:
+    """Says of each function of a cell which of its globals a later cell binds again."""
+    bound, closures, faults = {*dir(builtins)}, [], []
+    for i, source in enumerate(cells):
+        tree = ast.parse(re.sub(r"(?m)^(\s*)%.*", r"\1pass", source))
+        code = compile(ast.fix_missing_locations(WithoutLambdasUsedUp().visit(tree)), "cell", "exec")
+        binds = operands(code, "STORE_NAME") | all_operands(code, "STORE_GLOBAL")
+        faults += [f"cell {i} binds {name}, which {function} of cell {j} uses"
+                   for j, function, uses in closures for name in sorted(uses & binds & bound)]  # fmt: skip
+        bound |= binds
+        closures += [(i, function.co_name, all_operands(function, "LOAD_GLOBAL")) for function in functions(code)]
+    return faults
+
+
+@by_name
+def test_no_cell_binds_again_what_a_function_of_an_earlier_cell_uses(path):
+    """The function would mean another thing from there on, in silence, and a reader who calls it gets another answer.
+
+    Functions are all that can be called later: each def, the methods of a class, each lambda that is bound to a name or
+    stored. A lambda that is handed straight to a call is taken to be used up by it, but where a class or a container keeps it.
+    The first cell that binds a name binds nothing again: a function may use what is made after it. Within one cell a name may
+    change, as its reader sees.
+    """
+    assert rebound(cell["source"] if cell["cell_type"] == "code" else "" for cell in notebooks.cells(path)) == []
+
+
+USES = "mean = 1\ndef truth(x):\n    return x - mean"
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "names"),
+    [
+        (USES, "mean = 2", ["mean"]),
+        (USES, "mean += 1", ["mean"]),
+        (USES, "for mean in range(3):\n    print(mean)", ["mean"]),
+        (USES, "for i, (mean, *cov) in []:\n    pass", ["mean"]),
+        (USES, "with open(0) as mean:\n    pass", ["mean"]),
+        (USES, "import numpy as mean", ["mean"]),
+        (USES, "from numpy import mean", ["mean"]),
+        (USES, "def mean():\n    pass", ["mean"]),
+        (USES, "class mean:\n    pass", ["mean"]),
+        (USES, "if (mean := 3) > 2:\n    pass", ["mean"]),
+        (USES, "print([mean := i for i in range(3)])", ["mean"]),
+        (USES, "def again():\n    global mean\n    mean = 2", ["mean"]),
+        (USES, "print([mean for mean in range(3)])\ntruth(x=3)\nmean.x = mean[0] = 2\ndef f(mean):\n    mean = 2", []),
+        (USES, "x = 3", []),  # a parameter
+        ("mean = 1\ndef truth():\n    mean = 2\n    return lambda: mean", "mean = 3", []),  # a local
+        ("mean = 1\ndef truth(x=mean):\n    return x", "mean = 2", []),  # used at once
+        ("mean = 1\nclass Truth:\n    x = [mean for i in range(3)]", "mean = 2", []),
+        ("mean = 1\nclass Truth:\n    def x(self):\n        return [mean for i in range(3)]", "mean = 2", ["mean"]),
+        ("mean = 1\ndef truth():\n    return [f(lambda: mean) for f in ()]", "mean = 2", ["mean"]),
+        ("def own():\n    return 1\ndef truth():\n    return own()", "def own():\n    return 2", ["own"]),
+        ("def truth(n):\n    return n and truth(n - 1)", "def truth(n):\n    return 2", ["truth"]),
+        ("def truth(x):\n    return x", "def truth(x):\n    return 2", []),  # nothing uses it but its reader
+        ("def truth(x):\n    return sum(x)", "sum = 3", ["sum"]),
+        ("def truth(x):\n    return own(x)", "own = 3", []),  # bound for the first time
+        ("mean = 1\ntruth = lambda x: x - mean", "mean = 2", ["mean"]),
+        ("mean = 1\ntruth = lambda x: integral(lambda y: y - mean)", "mean = 2", ["mean"]),
+        ("mean = 1\ntruths = {'a': (lambda x: x - mean)}", "mean = 2", ["mean"]),
+        ("mean = 1\ntruths = [lambda: mean + a for a in range(3)]", "a = mean = 2", ["mean"]),
+        ("mean, truths = 1, []\ntruths.append(lambda x: x - mean)", "mean = 2", ["mean"]),
+        ("mean = 1\ntruth = nn.Wrapped(net=lambda x: x - mean)", "mean = 2", ["mean"]),
+        ("mean = 1\ntruth = integral(lambda x: x - mean) + td.vlb(1, model=lambda x: mean)", "mean = 2", []),
+        ("%pip install mean\nif True:\n    %matplotlib inline\nmean = 1", "mean = 2", []),
+    ],
+)
+def test_what_binds_a_name_again_is_known(first, later, names):
+    assert [fault.split()[3].strip(",") for fault in rebound([first, "print()", later])] == names
+    assert rebound([first + "\n" + later]) == []

@@ -18,11 +18,11 @@ from torch import nn
 import tinyddpm as td
 from tinyddpm.sampling import ddim_times
 
-TEXT = (Path(__file__).parents[1] / "coming-from.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[1] / "pages/coming-from.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 NAMESPACE: dict = {}
 for block in BLOCKS:  # in order, as a reader would paste them
-    exec(compile(block, "coming-from.md", "exec"), NAMESPACE)
+    exec(compile(block, "pages/coming-from.md", "exec"), NAMESPACE)
 page = SimpleNamespace(**NAMESPACE)
 
 LINEAR = td.Schedule.linear(1000, 1e-4, 0.02)  # the defaults of DDPMScheduler and DDIMScheduler, and of all their tests below
@@ -152,8 +152,8 @@ def test_a_respaced_chain_with_our_times_is_our_ddim():
         x_T = draw(2, 3)
         for eta in (0.0, 0.5):
             close(
-                td.sample_ddim(short, model, x_T, steps, eta, seed(1)),
-                td.sample_ddim(LINEAR, page.Theirs(net), x_T, steps, eta, seed(1)),
+                td.sample_ddim(short, model, x_T, steps, eta, generator=seed(1)),
+                td.sample_ddim(LINEAR, page.Theirs(net), x_T, steps, eta, generator=seed(1)),
                 1e-9,
             )
 
@@ -167,7 +167,7 @@ def test_a_chain_from_the_middle_ends_where_the_whole_chain_ends():
         if t == 300:
             rest["state"] = generator.get_state()
 
-    x0 = td.sample(LINEAR, page.Theirs(net), draw(2, 3), "beta_tilde", generator, keep)
+    x0 = td.sample(LINEAR, page.Theirs(net), draw(2, 3), "beta_tilde", generator=generator, callback=keep)
     generator.set_state(rest["state"])
     again = page.from_the_middle(LINEAR, page.Theirs(net), states[300], 300, variance="beta_tilde", generator=generator)
     assert torch.equal(again, x0)
@@ -529,7 +529,7 @@ def test_whole_ddim_loops_where_the_times_coincide(diffusers, kind, clip, eta, s
     assert [0, *reversed((scheduler.timesteps + 1).tolist())] == ddim_times(200, steps)
     theirs = their_loop(scheduler, x_T, seed(1), eta=eta, use_clipped_model_output=clip is not None)
     ours = td.DDPM(page.Theirs(net), schedule, KINDS[kind], clip=clip)
-    close(theirs, ours.sample_ddim(x_T.shape, steps, eta, x_T, seed(1)), 1e-8)
+    close(theirs, ours.sample_ddim(x_T.shape, steps, eta, x_T, generator=seed(1)), 1e-8)
 
 
 def test_a_ddim_loop_in_float32_as_it_comes(diffusers):
@@ -553,11 +553,11 @@ def test_their_other_times_make_a_respaced_chain(diffusers, steps, spacing):
     scheduler.set_timesteps(steps)
     times = [t + 1 for t in reversed(scheduler.timesteps.tolist())]
     short, model = page.respaced(schedule, page.Theirs(net), times)
-    close(their_loop(scheduler, x_T, seed(1)), td.sample(short, model, x_T, "beta_tilde", seed(1)), 1e-8)
+    close(their_loop(scheduler, x_T, seed(1)), td.sample(short, model, x_T, "beta_tilde", generator=seed(1)), 1e-8)
     if spacing == "leading":
         ddim = exact_tables(page.to_diffusers(schedule, diffusers.DDIMScheduler, **options), schedule)
         ddim.set_timesteps(steps)
-        close(their_loop(ddim, x_T, seed(1), eta=0.5), td.sample_ddim(short, model, x_T, steps, 0.5, seed(1)), 1e-8)
+        close(their_loop(ddim, x_T, seed(1), eta=0.5), td.sample_ddim(short, model, x_T, steps, 0.5, generator=seed(1)), 1e-8)
 
 
 def test_what_the_page_says_of_their_times(diffusers):

@@ -6,13 +6,13 @@ import unicodedata
 
 import notebooks
 
-PAGE = notebooks.ROOT / "glossary.md"
+PAGE = notebooks.ROOT / "pages/glossary.md"
 TEXT = PAGE.read_text(encoding="utf-8").replace("&shy;", "")  # where a long word may break on a phone
 LINES = re.findall(r"(?m)^\|(?! English |---)(.+)\|$", TEXT)
 ROWS = [[cell.strip() for cell in line.split("|")] for line in LINES]
 LINK = re.compile(r"\[[^\]]+\]\(([^)]+)\)")
 CITED = re.compile(r"\((\d+\.\d+)\)")
-TAGS = {equation.tag: f"{equation.chapter}.ipynb" for path in notebooks.chapters() for equation in notebooks.equations(path)}
+TAGS = {equation.tag: f"../{equation.chapter}.ipynb" for path in notebooks.chapters() for equation in notebooks.equations(path)}
 # How the blog post that the book grew out of says it: in Vietnamese, and what it leaves in English.
 POST = """bước; chuỗi Markov; dự đoán; giá trị trung bình; huấn luyện; hàm loss xấp xỉ; hàm mật độ; hệ số trọng số; khuếch
 tán; khử nhiễu; lấy mẫu; mô hình diffusion; mạng neural; mẫu; mục tiêu đơn giản hóa; nhiễu; nhiệt động học phi cân bằng; phân
@@ -28,8 +28,8 @@ def words(listed):
 
 @functools.cache
 def page(name):
-    """The text of a page or a chapter as one line in small letters."""
-    path = notebooks.ROOT / name
+    """The text of a page or a chapter, named as in a link, as one line in small letters."""
+    path = PAGE.parent / name
     text = "\n".join(notebooks.texts(path)) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
     return " ".join(re.sub("[*>]", "", text).split()).casefold()
 

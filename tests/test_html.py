@@ -19,7 +19,7 @@ def pages(html) -> dict[str, BeautifulSoup]:
         for page in html.rglob("*.html")
         if "_static" not in page.parts and "_sources" not in page.parts
     }
-    written = ["index.html", "notation.html", "ledger.html", "api.html", "search.html", "genindex.html"]
+    written = ["index.html", "pages/notation.html", "pages/ledger.html", "pages/api.html", "search.html", "genindex.html"]
     assert {*written, *(f"chapters/{path.stem}.html" for path in notebooks.chapters())} <= set(found)
     return found
 
@@ -81,30 +81,41 @@ def test_buttons_open_the_fork(html, pages):
         )
 
 
-def test_the_address_stands_in_one_place():
+def test_the_address_stands_in_two_places():
     address = repository_url(notebooks.ROOT / "_config.yml").removeprefix("https://")
     places = [
         path.relative_to(notebooks.ROOT).as_posix()
         for path in notebooks.ROOT.rglob("*")
         if path.is_file()
-        and not {".venv", ".git", "_build", "dist"} & set(path.relative_to(notebooks.ROOT).parts)
+        and not {".venv", ".git", "_build", "dist", "mutants"} & set(path.relative_to(notebooks.ROOT).parts)
         and not path.name.endswith(".pyc")
         and address.encode() in path.read_bytes()
     ]
-    assert places == ["_config.yml"]
+    assert sorted(places) == ["_config.yml", "pyproject.toml"]
+
+
+def test_both_places_of_the_address_agree_here_and_in_a_fork(html):
+    for root in (notebooks.ROOT, html.parents[1]):
+        address = repository_url(root / "_config.yml")
+        project = (root / "pyproject.toml").read_text(encoding="utf-8")
+        assert f'\nSource = "{address}"\nIssues = "{address}/issues"\n' in project
 
 
 @pytest.mark.parametrize("url", ["", "github.com/a/b", "https://github.com/a/b/", "git@github.com:a/b", "https://a b"])
 def test_a_bad_address_is_named(url, tmp_path):
     with pytest.raises(ValueError, match="is not an address"):
-        set_repository(tmp_path / "_config.yml", url, "main")
+        set_repository(tmp_path, url, "main")
 
 
-def test_a_configuration_without_an_address_is_named(tmp_path):
-    config = tmp_path / "_config.yml"
-    config.write_text("title: x\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="has 0 sections"):
-        set_repository(config, "https://github.com/a/b", "main")
+@pytest.mark.parametrize("without", ["_config.yml", "pyproject.toml"])
+def test_a_file_without_an_address_is_named_and_the_other_one_kept(without, tmp_path):
+    for name in ("_config.yml", "pyproject.toml"):
+        text = (notebooks.ROOT / name).read_text(encoding="utf-8")
+        (tmp_path / name).write_text("title: x\n" if name == without else text, encoding="utf-8")
+    before = {path: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=rf"{re.escape(without)} has 0 places"):
+        set_repository(tmp_path, "https://github.com/a/b", "main")
+    assert {path: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == before
 
 
 def test_pictures_have_a_description(pages):
@@ -127,24 +138,24 @@ def test_players_have_a_slider_and_a_picture_without_scripts(pages):
 
 
 def test_ledger_page_lists_every_equation(pages):
-    text = pages["ledger.html"].find("article").get_text()
+    text = pages["pages/ledger.html"].find("article").get_text()
     for path in notebooks.chapters():
         for equation in notebooks.equations(path):
             assert re.search(rf"\({re.escape(equation.tag)}\) ✓", text), equation.tag
 
 
 def test_page_of_slips_links_to_the_boxes_and_says_what_the_checks_said(pages):
-    article = pages["slips.html"].find("article")
+    article = pages["pages/slips.html"].find("article")
     text = " ".join(article.get_text().split())
     for slip in (slip for path in notebooks.chapters() for slip in notebooks.slips(path)):
         box = pages[f"{slip.chapter}.html"].find(id=slip.anchor).find_next("blockquote")
         assert box.get_text().strip().startswith("Where this goes wrong")
-        assert article.find("a", href=f"{slip.chapter}.html#{slip.anchor}")
+        assert article.find("a", href=f"../{slip.chapter}.html#{slip.anchor}")
         assert slip.verdict is None or " ".join(slip.verdict.split()) in text
 
 
 def test_reference_has_every_public_name(pages):
-    ids = {node["id"] for node in pages["api.html"].find_all(id=True)}
+    ids = {node["id"] for node in pages["pages/api.html"].find_all(id=True)}
     names = {f"tinyddpm.{name}" for name, _ in public()}
     assert len(names) > 60 and names <= ids, names - ids
 

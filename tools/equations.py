@@ -13,7 +13,7 @@ CITATION = re.compile(r"\((\d+\.\d+)\)")
 UNLINKED = nodes.reference | nodes.literal | nodes.literal_block | nodes.math | nodes.math_block | nodes.raw | nodes.comment
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#$|~^])")  # what a verdict does not mean as markup
 PLACEHOLDER = "<!-- the equations -->"
-TO_SLIP = re.compile(r"\]\(chapters/[\w-]+\.ipynb#(slip-[\w-]+)\).*")
+TO_SLIP = re.compile(r"\]\(\.\./chapters/[\w-]+\.ipynb#(slip-[\w-]+)\).*")
 MARK = {
     "symbolic": "proved by SymPy",
     "exact": "two computations agree",

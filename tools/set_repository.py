@@ -1,6 +1,6 @@
-"""Writes a repository's address into _config.yml, its one place: python tools/set_repository.py URL BRANCH
+"""Writes a repository's address into the two files that name it: python tools/set_repository.py URL BRANCH
 
-The publishing workflows call it with the repository that they run in, so that a fork's buttons open the fork.
+The publishing workflows call it with the repository that they run in, so that a fork's buttons and packages lead to the fork.
 """
 
 import re
@@ -9,21 +9,30 @@ from pathlib import Path
 
 
 def repository_url(config: Path) -> str:
-    """The address as it stands."""
+    """The address as it stands in the book's configuration."""
     (url,) = re.findall(r"(?m)^  url: (\S+)$", config.read_text(encoding="utf-8"))
     return url
 
 
-def set_repository(config: Path, url: str, branch: str) -> None:
-    """Replaces `url` and `branch` of the section `repository`; complains if they are not there once each."""
+def set_repository(root: Path, url: str, branch: str) -> None:
+    """Replaces the address and the branch in _config.yml, and the addresses in pyproject.toml.
+
+    Complains if one of the files has not one place for them, before either is changed.
+    """
     if not re.fullmatch(r"https://\S+[^/\s]", url):
         raise ValueError(f"url = {url!r} is not an address such as https://host/owner/name")
-    text = config.read_text(encoding="utf-8")
-    text, changes = re.subn(r"(?m)^(repository:\n  url: ).*(\n  branch: ).*$", rf"\g<1>{url}\g<2>{branch}", text)
-    if changes != 1:
-        raise ValueError(f"{config} has {changes} sections 'repository' with url and branch, expected one")
-    config.write_text(text, encoding="utf-8")
+    places = {
+        "_config.yml": (r"(repository:\n  url: ).*(\n  branch: ).*", rf"\g<1>{url}\g<2>{branch}"),
+        "pyproject.toml": (r'(\[project\.urls\].*\nSource = ").*("\nIssues = ").*"', rf'\g<1>{url}\g<2>{url}/issues"'),
+    }
+    written = {}
+    for name, (place, filled) in places.items():
+        written[name], changes = re.subn(rf"(?m)^{place}$", filled, (root / name).read_text(encoding="utf-8"))
+        if changes != 1:
+            raise ValueError(f"{root / name} has {changes} places for the repository's address, expected one")
+    for name, text in written.items():
+        (root / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    set_repository(Path(__file__).parents[1] / "_config.yml", *sys.argv[1:])
+    set_repository(Path(__file__).parents[1], *sys.argv[1:])
