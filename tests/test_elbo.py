@@ -361,11 +361,6 @@ def test_a_value_half_way_between_levels_is_refused_in_sixteen_bits_too():
         discretised_log_prob(td.Gaussian(torch.zeros(1).bfloat16(), 1.0), torch.zeros(1).bfloat16(), 256)
 
 
-def test_a_value_off_the_levels_goes_by_the_name_of_its_argument():
-    with pytest.raises(ValueError, match=r"^x has a value 0\.3"):
-        discretised_log_prob(LAW, torch.full((3,), 0.3), 17)
-
-
 def test_values_as_bytes_are_refused():
     """0..255 or [0, 1] where [-1, 1] is meant: the mistake that this check is there for."""
     for a in (torch.arange(256.0)[:, None], torch.linspace(0, 1, 256)[:, None]):
@@ -387,13 +382,6 @@ def test_bits_per_dim():
     assert td.bits_per_dim(2 * math.log(2), 2) == 1
 
 
-def vlb(**changed):
-    return td.vlb_terms(**{"schedule": SHORT, "model": zero, "x0": x0, **changed})
-
-
-LAW = td.Gaussian(torch.zeros(3), 1.0)
-
-
 def test_the_terms_cannot_be_changed():
     with pytest.raises(AttributeError):
-        vlb().L_0 = torch.zeros(2)
+        td.vlb_terms(SHORT, zero, x0).L_0 = torch.zeros(2)

@@ -6,7 +6,6 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from bad_times import BAD_TIMES
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -137,10 +136,3 @@ def test_gradients_reach_the_data():
     a = x.clone().requires_grad_()
     td.q_sample(LINEAR, a, 50, eps).sum().backward()
     torch.testing.assert_close(a.grad, torch.full_like(a, math.sqrt(LINEAR.alpha_bar[50])))
-
-
-@pytest.mark.parametrize("call", [td.q_step, td.q_marginal, lambda s, a, t: td.q_sample(s, a, t, eps)])
-@pytest.mark.parametrize(("bad", "error", "message"), BAD_TIMES)
-def test_bad_times_are_named(call, bad, error, message):
-    with pytest.raises(error, match=message):
-        call(LINEAR, x, bad)

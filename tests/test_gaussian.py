@@ -139,6 +139,12 @@ def test_the_layout_in_memory_does_not_change_the_draw():
     one = Gaussian(torch.zeros(2, 3, 4, 4), 1.0)
     other = Gaussian(torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last), 1.0)
     assert torch.equal(*(g.sample(torch.Generator().manual_seed(0)) for g in (one, other)))
+    drawn = []
+    for g in (one, other):  # from the default generator too
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            drawn.append(g.sample())
+    assert torch.equal(*drawn)
 
 
 def test_nothing_is_a_batch_too():
@@ -157,6 +163,3 @@ def test_a_gaussian_cannot_be_changed():
 
 def test_a_number_of_numpy_is_a_number():
     assert Gaussian(torch.zeros(2), np.float32(0.25)).var.tolist() == [0.25, 0.25]
-
-
-x = torch.zeros(2, 3)

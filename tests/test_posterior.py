@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from bad_times import BAD_TIMES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf, workdps
@@ -18,7 +17,6 @@ LINEAR = td.Schedule.linear(100)
 t = torch.tensor([1, 50, 100])
 x0, xt, eps = torch.randn(3, 3, 2, generator=torch.Generator().manual_seed(0)).unbind()
 CONVERSIONS = [td.x0_from_eps, td.eps_from_x0, td.v_from_eps, td.v_from_x0, td.x0_from_v, td.eps_from_v]
-NAMES = ["eps", "x0", "eps", "x0", "v", "v"]  # what each of them is given
 
 
 def row(*values):
@@ -265,43 +263,3 @@ def test_the_row_before_is_that_of_a_step(bad):
         schedule.at("alpha_bar", torch.tensor([1, bad]), torch.zeros(2), back=1)
     with pytest.raises((IndexError, RuntimeError)):  # by value nothing can be raised there
         torch.func.vmap(lambda s: schedule.at("alpha_bar", s, torch.zeros(2), back=1))(torch.tensor([1, bad]))
-
-
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize(("bad", "error", "message"), BAD_TIMES)
-def test_bad_times_are_named(call, bad, error, message):
-    with pytest.raises(error, match=message):
-        call(xt, x0, bad)
-
-
-FUNCTIONS = [  # name, function of (schedule, state, other), what the arguments are called, whose shape is the measure
-    ("q_posterior", lambda s, a, b: td.q_posterior(s, a, b, t), "x0", "xt"),
-    ("p_step", lambda s, a, b: td.p_step(s, a, t, b), "xt", "eps"),
-    *((f.__name__, lambda s, a, b, f=f: f(s, a, t, b), "xt", name) for f, name in zip(CONVERSIONS, NAMES, strict=True)),
-]
-
-
-@pytest.mark.parametrize(("_", "call", "first", "second"), FUNCTIONS)
-def test_bad_tensors_are_named(_, call, first, second):
-    for bad, error, message in [
-        (lambda: call([0.1], xt, xt), TypeError, "schedule is of type list, expected a Schedule"),
-        (lambda: call(None, xt, xt), TypeError, "schedule is of type NoneType, expected a Schedule"),
-        (lambda: call(LINEAR, [1.0], xt), TypeError, f"{first} is of type list, expected a Tensor"),
-        (lambda: call(LINEAR, xt.long(), xt), TypeError, f"{first} has dtype torch.int64, expected a floating-point dtype"),
-        (lambda: call(LINEAR, xt, 1.0), TypeError, f"{second} is of type float, expected a Tensor"),
-        (lambda: call(LINEAR, xt, xt.cfloat()), TypeError, f"{second} has dtype torch.complex64, expected a floating"),
-        (lambda: call(LINEAR, xt, xt[:1]), ValueError, rf"{second} has shape \(1, 2\), expected \(3, 2\), the shape of {first}"),
-        (lambda: call(LINEAR, xt, xt[:, :1]), ValueError, rf"{second} has shape \(3, 1\), expected \(3, 2\), the shape of {first}"),
-        (lambda: call(LINEAR, xt, xt.to("meta")), ValueError, f"{second} is on meta, expected cpu, where {first} is"),
-        (lambda: call(LINEAR, xt[:2], xt[:2]), ValueError, rf"t has shape \(3,\), expected \(2,\): a step for each row of {first}"),
-    ]:
-        with pytest.raises(error, match=message):
-            bad()
-
-
-@pytest.mark.parametrize("bad", ["beta_hat", "", "BETA", None, 1.0, ["beta"]])
-def test_an_unknown_variance_is_named(bad):
-    for schedule in (LINEAR, td.Schedule([0.5])):
-        with pytest.raises(ValueError) as caught:
-            td.p_step(schedule, xt, 1, eps, bad)
-        assert str(caught.value) == f"variance = {bad!r} is not one of 'beta', 'beta_tilde'"

@@ -19,7 +19,9 @@ Predict: TypeAlias = Literal["eps", "x0", "v"]
 
 def check_model(model: Model) -> None:
     """A callable; a class of networks is not one yet."""
-    check_callable("model", None if isinstance(model, type) else model)
+    check_callable("model", model)
+    if isinstance(model, type):
+        raise TypeError("model is of type type, expected a callable")
 
 
 def ask(model: Model, xt: Tensor, t: Time) -> Tensor:

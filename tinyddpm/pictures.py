@@ -40,7 +40,8 @@ def grid(x: Tensor, columns: int | None = None, zoom: int = 1) -> Pixels:
     if x.ndim != 4 or x.shape[1] not in (1, 3) or not x.numel():
         raise ValueError(f"x has shape {tuple(x.shape)}, expected (n, 1 or 3, height, width), n at least 1")
     check_finite("x", x)
-    columns, zoom = check_count("columns", columns or math.ceil(len(x) ** 0.5)), check_count("zoom", zoom)
+    columns = check_count("columns", math.ceil(len(x) ** 0.5) if columns is None else columns)
+    zoom = check_count("zoom", zoom)
     pixels = ((x.detach().cpu().float().clamp(-1, 1) + 1) * 127.5).round()
     pixels = torch.cat([pixels, pixels.new_full((-len(x) % columns, *x.shape[1:]), 255)])
     pixels = F.pad(pixels, (1, 0, 1, 0), value=255)  # a line above and to the left of each
