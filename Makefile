@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
-NBVAL := --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg
-SOURCES := $(wildcard _config.yml _toc.yml *.md chapters/*.ipynb tinyddpm/*.py tools/*.py _static/*)
+NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg
+SOURCES := $(wildcard _config.yml _toc.yml index.md pages/*.md chapters/*.ipynb tinyddpm/*.py tools/*.py _static/*)
 
 .PHONY: help book pdf test chapters flakes lint mutation dist clean
 
@@ -15,7 +15,7 @@ pdf: _build/pdf/tinyddpm.pdf  ## the book as one PDF, in _build/pdf; needs a bro
 	@echo "The book is ready: $(CURDIR)/$<"
 
 test: .venv/.done  ## every test: the package, the chapters, the book
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(NBVAL)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 chapters: .venv/.done  ## run the chapters again and store their outputs
 	$(BIN)/python tools/run_chapters.py chapters/*.ipynb
@@ -23,7 +23,7 @@ chapters: .venv/.done  ## run the chapters again and store their outputs
 # Two chapters at a time; threads that wait do not keep a core busy.
 flakes: .venv/.done  ## every chapter against its stored outputs, ten times on one thread and ten times on two (more than an hour)
 	for run in 1 2 3 4 5 6 7 8 9 10; do for threads in 1 2; do echo "run $$run on $$threads"; \
-	OMP_NUM_THREADS=$$threads OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -n 2 $(NBVAL) chapters || exit 1; done; done
+	OMP_NUM_THREADS=$$threads OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -n 2 --dist loadfile $(NBVAL) chapters || exit 1; done; done
 
 lint: .venv/.done  ## style and types: ruff, mypy, and what makes a notebook safe to store
 	$(BIN)/pre-commit run --all-files
@@ -55,7 +55,7 @@ _build/pdf/tinyddpm.pdf: _build/.done tools/print.css
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check mutmut==3.8.1
 	@touch $@
 
-.venv/.done: .venv/.installed pyproject.toml hatch_build.py
+.venv/.done: .venv/.installed pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

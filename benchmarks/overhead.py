@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 import tinyddpm as td
 
-T, DDIM, STEPS, BY_FIT, PAIRS = 200, 50, 60, 300, 25
+T, DDIM, STEPS, BY_FIT = 200, 50, 60, 400
+PAIRS, LEAST_PAIRS, PATIENCE = 31, 5, 6.0  # fewer pairs where they take longer than so many seconds
 SCHEDULE = td.Schedule.cosine(T)
 TIMES = [T * i // DDIM for i in range(DDIM + 1)]
 
@@ -54,8 +55,10 @@ def seconds(way: Callable[[], object], device: torch.device) -> float:
 def row(name: str, ours: Callable[[], object], by_hand: Callable[[], object], steps: int, device: torch.device) -> None:
     """Prints a line of the table, for ways of so many steps."""
     ours(), by_hand()  # which warms up
-    ratios, hand = [], []
+    ratios, hand, start = [], [], time.perf_counter()
     for pair in range(PAIRS):
+        if pair >= LEAST_PAIRS and time.perf_counter() - start > PATIENCE:
+            break
         ways = [ours, by_hand] if pair % 2 else [by_hand, ours]
         took = {way: seconds(way, device) for way in ways}
         ratios.append(took[ours] / took[by_hand])

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import notebooks
 import pytest
 from filelock import FileLock
 from hypothesis import settings
@@ -14,6 +13,32 @@ from hypothesis import settings
 settings.register_profile("tinyddpm", deadline=None, derandomize=True)
 settings.load_profile("tinyddpm")
 
+# What takes longest begins first, so that no worker of `-n` is left alone with it at the end. The run of a chapter goes by itself
+# to whichever worker is free; the tests of any other file stay together, because they share what was made for them.
+CHAPTER = "tests/test_colab.py::test_chapter_"
+FIRST = ("tests/test_browser.py", CHAPTER, *(f"tests/test_{name}.py" for name in ("pdf", "package", "book", "devices", "training")))
+
+
+def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: next((i for i, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    if config.option.dist != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid if nodeid.startswith(CHAPTER) else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False  # by the number of tests, which says little about their time
+    return Scheduling(config, log)
+
+
+ROOT = Path(__file__).parents[1]
 FORK = "https://github.com/somebody/their-fork"
 NOT_COPIED = shutil.ignore_patterns(".*", "_build", "dist", "__pycache__", "*.egg-info")
 
@@ -28,10 +53,18 @@ def html(tmp_path_factory) -> Path:
     with FileLock(shared / "fork.lock"):
         if not whole.exists():
             shutil.rmtree(copy, ignore_errors=True)  # what a worker before left, whose build failed
-            shutil.copytree(notebooks.ROOT, copy, ignore=NOT_COPIED)
+            shutil.copytree(ROOT, copy, ignore=NOT_COPIED)
             subprocess.run([sys.executable, "tools/set_repository.py", FORK, "trunk"], cwd=copy, check=True)
             command = [Path(sys.executable).with_name("jupyter-book"), "build", ".", "-n", "-W", "--keep-going"]
             built = subprocess.run(command, cwd=copy, capture_output=True, text=True)
             assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
             whole.touch()
     return copy / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> Path:
+    """The package as it is published, beside its sources; made in half a second, hence by each worker for itself."""
+    import environments  # not above: the process that hands out the tests reads this file too, and has no need of torch
+
+    return environments.build(tmp_path_factory.mktemp("dist"))

@@ -51,8 +51,8 @@ def create(folder, *names):
 
 
 def surroundings():
-    """The variables of this process without those that would tell Python or pip about packages elsewhere."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
+    """The variables of this process without those that would tell Python, pip or pytest about packages and settings elsewhere."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_", "PYTEST_"))}
 
 
 def run(*command, cwd, fails=False):

@@ -42,14 +42,21 @@ def browser():
 
 
 @contextmanager
-def visit(browser, address, width, **settings):
-    """A page once its formulas are typeset, with a list of what went wrong in it."""
+def window(browser, width, **settings):
+    """An empty page, with a list of what will go wrong in it."""
     with browser.new_context(offline=True, viewport={"width": width, "height": 800}, **settings) as context:
         page = context.new_page()
         page.faults = []
         page.on("console", lambda message: message.type == "error" and page.faults.append(message.text))
         page.on("pageerror", lambda error: page.faults.append(str(error)))
         context.on("request", lambda request: request.url.startswith(HERE) or page.faults.append(request.url))
+        yield page
+
+
+@contextmanager
+def visit(browser, address, width, **settings):
+    """A page once its formulas are typeset."""
+    with window(browser, width, **settings) as page:
         page.goto(address)
         typeset(page)
         yield page
@@ -59,21 +66,48 @@ def typeset(page):
     page.evaluate("() => window.MathJax?.startup?.promise?.then(() => null)")
 
 
+@contextmanager
+def desktop(browser, width, **settings):
+    """A window that pages are visited in one after the other, each as if it were the first: what takes longest is to open one."""
+    with window(browser, width, **settings) as page:
+        page.add_init_script("if (location.protocol === 'file:') { localStorage.clear(); sessionStorage.clear(); }")
+
+        def go(address):
+            page.faults.clear()
+            page.set_viewport_size({"width": width, "height": 800})
+            page.mouse.move(0, 0)
+            page.goto(address)
+            typeset(page)
+            return page
+
+        yield go
+
+
 @pytest.fixture(scope="module", params=PAGES)
 def name(request) -> str:
     return request.param
 
 
 @pytest.fixture(scope="module")
-def desk(browser, html, name):
-    with visit(browser, (html / name).as_uri(), 1280, color_scheme="light") as page:
-        yield page
+def at_desk(browser):
+    with desktop(browser, 1280, color_scheme="light") as go:
+        yield go
 
 
 @pytest.fixture(scope="module")
-def phone(browser, html, name):
-    with visit(browser, (html / name).as_uri(), PHONES[0], color_scheme="dark") as page:
-        yield page
+def on_phone(browser):
+    with desktop(browser, PHONES[0], color_scheme="dark") as go:
+        yield go
+
+
+@pytest.fixture(scope="module")
+def desk(at_desk, html, name):
+    return at_desk((html / name).as_uri())
+
+
+@pytest.fixture(scope="module")
+def phone(on_phone, html, name):
+    return on_phone((html / name).as_uri())
 
 
 def source(name: str) -> Path:
@@ -271,8 +305,9 @@ def hindrances(page) -> list[str]:
     page.evaluate(Path(axe.__file__).with_name("axe.min.js").read_text(encoding="utf-8") + "; null")
     found = page.evaluate("""async () => {
         document.querySelectorAll("details").forEach(details => details.open = true);
-        // Only for speed: axe does not look at strokes, yet takes them all in.
+        // Only for speed: axe looks neither at strokes nor at what MathML is made of, yet takes them all in.
         document.querySelectorAll("mjx-container svg").forEach(svg => svg.replaceChildren());
+        document.querySelectorAll("mjx-assistive-mml math").forEach(math => math.replaceChildren(math.textContent));
         // Also for speed: of each kind of text (its colour, size, weight, and all that lies behind it) one piece is enough.
         const kinds = new Set(), grounds = new Map([[null, ""]]);
         const ground = node => {
@@ -287,7 +322,8 @@ def hindrances(page) -> list[str]:
         const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
         while (texts.nextNode()) {
             const node = texts.currentNode.parentElement;
-            if (!texts.currentNode.data.trim() || !node.checkVisibility({ visibilityProperty: true })) continue;
+            const hidden = node.matches("math") || !node.checkVisibility({ visibilityProperty: true });
+            if (!texts.currentNode.data.trim() || hidden) continue;
             const { color, fontSize, fontWeight, textShadow } = getComputedStyle(node);
             const kind = [color, fontSize, fontWeight, textShadow, ground(node)].join("; ");
             if (!kinds.has(kind)) node.dataset.kind = kinds.add(kind).size;

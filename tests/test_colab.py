@@ -1,7 +1,10 @@
-"""The chapters as Colab runs and shows them: the first cell installs the package, and Markdown has no MyST."""
+"""The chapters, each run once, as Colab runs and shows them: the first cell installs the package, and Markdown has no MyST."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import environments
 import nbformat
@@ -12,7 +15,7 @@ from check_notebooks import MYST
 from markdown_it import MarkdownIt
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from nbformat.v4 import new_code_cell
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 import tinyddpm as td
 
@@ -26,52 +29,54 @@ by_name = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 # others are in the versions that are installed here, which are not Colab's: only what is here can be linked.
 USUAL = ("torch", "numpy", "matplotlib", "scikit-learn", "scipy", "sympy", "safetensors", "tqdm", "ipython", "ipykernel")
 AT_MOST = {"two minutes": 120, "three minutes": 180, "four minutes": 240}
+# What a first cell that installs shows above its stored output. Of pip, which is quiet, it must show nothing.
+INSTALLED = "Note: you may need to restart the kernel to use updated packages.\n"
 CLAIM = re.compile(r"Running: about [\w ]+ on two cores, at most ([\w ]+)\.")
-
-
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory):
-    return environments.build(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture
 def colab(tmp_path, monkeypatch):
-    """Runs cells in an empty folder, with a kernel in a new environment without tinyddpm, and returns where its packages are.
+    """Makes a kernel "colab", in a new environment without tinyddpm, and an empty folder to run in.
 
-    Pip knows one index, a folder laid out as PyPI is, which holds this wheel or nothing. It is told so as a user would: in a file
-    of settings, which outdoes the files that the machine has.
+    It returns that folder, where the environment's packages are, and the variables to run with. Pip knows one index, a folder laid
+    out as PyPI is, which holds this wheel or nothing. It is told so as a user would: in a file of settings, which outdoes the files
+    that the machine has.
     """
 
-    def run(cells, wheel, holds=USUAL):
+    def make(wheel, holds=USUAL):
         programs, packages = environments.create(tmp_path / "environment", *holds)
         assert not list(packages.glob("*tinyddpm*"))
         index, settings, folder = tmp_path / "simple", tmp_path / "pip.conf", tmp_path / "content"
         (index / "tinyddpm" if wheel else index).mkdir(parents=True)
         if wheel:
             (index / "tinyddpm" / "index.html").write_text(f'<a href="{wheel.as_uri()}">{wheel.name}</a>')
-        settings.write_text(f"[global]\nno-index = false\nindex-url = {index.as_uri()}\nextra-index-url =\nfind-links =\n")
+        options = ["no-index = false", f"index-url = {index.as_uri()}", "extra-index-url =", "find-links ="]
+        options += ["disable-pip-version-check = true"]  # else pip looks for a newer pip in this index too, and warns
+        settings.write_text("\n".join(["[global]", *options]))
         command = [str(programs / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         kernel = tmp_path / "kernels" / "colab" / "kernel.json"
         kernel.parent.mkdir(parents=True)
         kernel.write_text(json.dumps({"argv": command, "display_name": "Colab", "language": "python"}))
         monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
         folder.mkdir()
-        notebook = nbformat.v4.new_notebook(cells=cells)
-        client = NotebookClient(notebook, kernel_name="colab", timeout=300, resources={"metadata": {"path": str(folder)}})
-        client.execute(env={**environments.surroundings(), "PIP_CONFIG_FILE": str(settings)})
-        return packages
+        return folder, packages, {**environments.surroundings(), "PIP_CONFIG_FILE": str(settings)}
 
-    return run
+    return make
 
 
-def code(path):
-    """The cells of code of a chapter."""
-    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+def code(notebook):
+    """The cells of code."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def unchecked(source):
+    """A cell of our own, whose output nbval lets be what it will; it fails where it raises."""
+    return new_code_cell(source, metadata={"tags": ["nbval-ignore-output"]})
 
 
 @by_name
-def test_chapter_installs_the_package_and_runs_in_the_time_that_it_says_and_so_do_its_solutions(path, colab, wheel):
-    """The first cell; the others, timed; each solution that is code; then proof of where it ran.
+def test_chapter_installs_the_package_and_repeats_its_outputs_in_the_time_that_it_says_and_its_solutions_run(path, colab, wheel):
+    """nbval runs the chapter, with cells added: on the time, each solution that is code, and on where it ran.
 
     The time is the processor's, of which other work on the machine takes nothing.
     """
@@ -80,26 +85,37 @@ def test_chapter_installs_the_package_and_runs_in_the_time_that_it_says_and_so_d
     assert claim and claim[1] in AT_MOST, "the first cell does not say how long the chapter runs at most"
     solutions = re.findall(r"```python\n(.*?)```", "\n".join(text), re.S)
     assert len(solutions) >= 3 and sum("assert" in s or "verify" in s for s in solutions) == len(solutions)
-    clock = "print(__import__('time').process_time())"
-    began, ended, where, *solved = map(new_code_cell, [clock, clock, "import os; print(td.__file__, os.listdir())", *solutions])
-    install, *chapter = code(path)
-    packages = colab([install, began, *chapter, ended, *solved, where], wheel)
-    assert install.outputs[-1].text == f"tinyddpm {td.__version__}\n"
-    assert where.outputs[0].text.strip() == f"{packages / 'tinyddpm' / '__init__.py'} []"
-    took = float(ended.outputs[0].text) - float(began.outputs[0].text)
-    assert took < AT_MOST[claim[1]], f"it took {took:.0f} seconds, {claim[1]} at most were said"
+    folder, packages, env = colab(wheel)
+    notebook = nbformat.read(path, as_version=4)
+    code(notebook)[0].outputs.insert(0, new_output("stream", text=INSTALLED))
+    spent = '__import__("time").process_time()'  # of the kernel since its start; no name of ours is left to the solutions
+    in_time = f"assert {spent} < {AT_MOST[claim[1]]}, f'it took {{{spent}:.0f}} seconds, {claim[1]} at most were said'"
+    where = "(td.__version__, td.__file__, os.listdir())"
+    here = (td.__version__, str(packages / "tinyddpm" / "__init__.py"), [path.name])
+    notebook.cells += map(unchecked, [in_time, *solutions, f"import os\nassert {where} == {here}, {where}"])
+    nbformat.write(notebook, folder / path.name)
+    command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider", "-p", "nbval.plugin"]
+    command += ["--nbval", "--nbval-kernel-name", "colab", "--nbval-sanitize-with", notebooks.ROOT / "tests" / "nbval.cfg"]
+    command += ["--nbval-cell-timeout", "300", "--maxfail", "5", "-q", "-o", "verbosity_assertions=2", "--color", "no", path.name]
+    # No plugin but nbval, and none of our settings of pytest: neither belongs to what is tried here.
+    out = subprocess.run(command, cwd=folder, env={**env, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, capture_output=True, text=True)
+    every_cell = re.search(rf"(?m)^{len(code(notebook))} passed\b", out.stdout)
+    assert out.returncode == 0 and every_cell, out.stdout + out.stderr
 
 
 def test_every_chapter_begins_with_the_same_code():
-    assert len({code(path)[0].source for path in CHAPTERS}) == 1
+    assert len({code(nbformat.read(path, as_version=4))[0].source for path in CHAPTERS}) == 1
 
 
 @pytest.mark.parametrize("lacking", ["tinyddpm", "tqdm"])
 def test_first_cell_says_what_is_wrong_where_the_package_cannot_be_had(lacking, colab, wheel):
     """An index without the package, or without what it requires: an error that helps, not a success that is none."""
-    install = code(CHAPTERS[0])[0]
+    install = code(nbformat.read(CHAPTERS[0], as_version=4))[0]
+    folder, _, env = colab(None if lacking == "tinyddpm" else wheel, [name for name in USUAL if name != lacking])
+    notebook = new_notebook(cells=[install])
+    client = NotebookClient(notebook, kernel_name="colab", timeout=300, resources={"metadata": {"path": str(folder)}})
     with pytest.raises(CellExecutionError, match="tinyddpm could not be installed: pip's message above says why"):
-        colab([install], None if lacking == "tinyddpm" else wheel, [name for name in USUAL if name != lacking])
+        client.execute(env=env)
     *above, error = install.outputs
     assert f"No matching distribution found for {lacking}" in "".join(output.text for output in above)
     assert error.ename == "ModuleNotFoundError"

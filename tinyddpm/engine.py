@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -89,14 +89,17 @@ def train(
         mine = slice(rank * batch_size // world, (rank + 1) * batch_size // world)
         source = place if place.type == "cuda" else torch.device("cpu")  # of the data and of the randomness
         bf16 = (place.type == "cuda" and torch.cuda.is_bf16_supported()) if mixed_precision is None else mixed_precision
-        precision = torch.autocast(place.type, torch.bfloat16) if bf16 else nullcontext()
+        precision = torch.autocast(place.type, torch.bfloat16) if bf16 else None
         weights, drawn, look = [*thing.parameters()], batches(source), max(LOOK, steps // 100)
         steps_left = bar(range(run.step, steps), progress and rank == 0, "training", initial=run.step, total=steps)
         for step in steps_left:
             batch = next(drawn)
             if world > 1 or source != place:
                 batch = tuple(part[mine].to(place) for part in batch)
-            with precision:
+            if precision:
+                with precision:
+                    value = loss_of(*batch)
+            else:
                 value = loss_of(*batch)
             run.optimizer.zero_grad()
             value.backward()
