@@ -91,10 +91,11 @@ def train(
         bf16 = (place.type == "cuda" and torch.cuda.is_bf16_supported()) if mixed_precision is None else mixed_precision
         precision = torch.autocast(place.type, torch.bfloat16) if bf16 else None
         weights, drawn, look = [*thing.parameters()], batches(source), max(LOOK, steps // 100)
+        parts = world > 1 or source != place  # whether a batch must be shared out, or go elsewhere
         steps_left = bar(range(run.step, steps), progress and rank == 0, "training", initial=run.step, total=steps)
         for step in steps_left:
             batch = next(drawn)
-            if world > 1 or source != place:
+            if parts:
                 batch = tuple(part[mine].to(place) for part in batch)
             if precision:
                 with precision:

@@ -112,4 +112,5 @@ def read(path: str | os.PathLike[str]) -> Tensor:
         deep, grey = image.mode.startswith("I"), image.mode in ("1", "L", "LA")  # deep: grey in 16 bits, which Pillow would cut off
         pixels = np.asarray(image if deep else image.convert("L" if grey else "RGB"), dtype=np.float32)
     whole = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
-    return (whole / (32767.5 if deep else 127.5) - 1).contiguous()
+    middle = 32767.5 if deep else 127.5
+    return (whole / middle - 1).contiguous()

@@ -123,7 +123,7 @@ class Schedule:
         if back not in (0, 1):
             raise ValueError(f"back = {back!r} is not one of 0, 1")
         check_type("x", x, Tensor)
-        return self._rows((table,), check_time(t, self.T, "x", x), x, back)[0]
+        return self._rows((table,), check_time(t, self.T, "x", x), x, int(back))[0]
 
     def _rows(self, tables: Sequence[str], t: Time, x: Tensor, back: int = 0) -> list[Tensor]:
         """What `at` gives, for several tables and arguments that are known to be good, t as `check_time` returns it."""

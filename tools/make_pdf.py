@@ -81,6 +81,9 @@ def article(html: Path, name: str) -> Tag:
         token.unwrap()  # names, signs and spaces; each would be a part of its own in the PDF
     for node in found.find_all(id=True):
         node["id"] = f"{name}:{node['id']}"
+    for heading in found.select("section[id] > :is(h1, h2, h3, h4):first-of-type"):
+        if "id" in heading.parent.attrs:  # the place moves to the heading, not to stay on the page before it
+            heading["id"] = heading.parent.attrs.pop("id")
     found["id"] = name
     for link in found.find_all("a", href=True):
         if not re.match(r"[a-z]+:", link["href"]):
@@ -99,8 +102,7 @@ def contents(articles: list[Tag]) -> str:
     """The table of contents; its page numbers are filled in when they are known."""
     lines = ["<nav><h1>Contents</h1><div>"]
     for heading in (heading for each in articles for heading in each.find_all(["h1", "h2"])):
-        place = heading.find_parent("section")["id"]
-        inside = heading.decode_contents()
+        place, inside = heading["id"], heading.decode_contents()
         lines.append(f'<a class="{heading.name}" href="#{place}"><span>{inside}</span><i></i><b>000</b></a>')
     return "\n".join([*lines, "</div></nav>"])
 
