@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import environments
+import notebooks
 import pytest
 from filelock import FileLock
 from hypothesis import settings
@@ -38,7 +40,6 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
-ROOT = Path(__file__).parents[1]
 FORK = "https://github.com/somebody/their-fork"
 NOT_COPIED = shutil.ignore_patterns(".*", "_build", "dist", "__pycache__", "*.egg-info")
 
@@ -53,7 +54,7 @@ def html(tmp_path_factory) -> Path:
     with FileLock(shared / "fork.lock"):
         if not whole.exists():
             shutil.rmtree(copy, ignore_errors=True)  # what a worker before left, whose build failed
-            shutil.copytree(ROOT, copy, ignore=NOT_COPIED)
+            shutil.copytree(notebooks.ROOT, copy, ignore=NOT_COPIED)
             subprocess.run([sys.executable, "tools/set_repository.py", FORK, "trunk"], cwd=copy, check=True)
             command = [Path(sys.executable).with_name("jupyter-book"), "build", ".", "-n", "-W", "--keep-going"]
             built = subprocess.run(command, cwd=copy, capture_output=True, text=True)
@@ -65,6 +66,4 @@ def html(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory) -> Path:
     """The package as it is published, beside its sources; made in half a second, hence by each worker for itself."""
-    import environments  # not above: the process that hands out the tests reads this file too, and has no need of torch
-
     return environments.build(tmp_path_factory.mktemp("dist"))
