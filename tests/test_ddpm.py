@@ -10,6 +10,7 @@ from torch import nn
 
 import tinyddpm as td
 from tinyddpm import checkpoint
+from tinyddpm._registry import describe
 from tinyddpm.exact import GaussianMixture
 
 SCHEDULE = td.Schedule.linear(50, 1e-3, 0.1)
@@ -540,7 +541,7 @@ def test_nothing_is_printed_unless_asked_for(capfd):
 
 def test_what_a_checkpoint_says():
     known = {"class": "MLP", "arguments": {"dim": 2, "width": 8, "depth": 1}}
-    said = small(predict="v", variance="beta_tilde", clip=(-1, 1))._description()
+    said = describe(small(predict="v", variance="beta_tilde", clip=(-1, 1)))
     schedule = {"class": "Schedule", "arguments": {"beta": SCHEDULE.beta[1:].tolist()}}
     how = {"model": known, "schedule": schedule, "predict": "v", "variance": "beta_tilde", "clip": [-1.0, 1.0]}
     assert said == {"class": "DDPM", "arguments": how}

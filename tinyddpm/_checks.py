@@ -62,8 +62,8 @@ def check_type(name: str, value: object, expected: type) -> None:
         raise TypeError(f"{name} is of type {type(value).__name__}, expected a {expected.__name__}")
 
 
-def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """One of some names."""
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """One of some names or numbers."""
     if value not in choices:
         raise ValueError(f"{name} = {value!r} is not one of {', '.join(map(repr, choices))}")
 
@@ -105,8 +105,7 @@ def check_path(name: str, value: str | os.PathLike[str]) -> None:
 
 def check_tensor(name: str, value: Tensor) -> None:
     """A tensor of real floating-point numbers."""
-    if not isinstance(value, Tensor):
-        check_type(name, value, Tensor)  # which raises the error; asked here already, as this is where most calls end
+    check_type(name, value, Tensor)
     if not value.is_floating_point():
         raise TypeError(f"{name} has dtype {value.dtype}, expected a floating-point dtype")
 

@@ -12,7 +12,7 @@ from tinyddpm._checks import Time, check_like, check_tensor, check_time, check_t
 from tinyddpm.schedule import Schedule
 
 Rate: TypeAlias = Tensor | float
-SMALLEST = {  # numbers above 0
+SMALLEST = {  # the smallest number above 0 of each dtype
     dtype: torch.finfo(dtype).tiny * torch.finfo(dtype).eps
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 }

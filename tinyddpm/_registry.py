@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 Class = TypeVar("Class", bound=type)
 KNOWN: dict[str, type] = {}
+BASES: list[type] = []
 PLAIN = (bool, int, float, str, list, tuple, type(None))
 
 
@@ -16,15 +17,21 @@ def known(cls: Class) -> Class:
     return cls
 
 
+def known_base(cls: Class) -> Class:
+    """The same for a class as which its subclasses are made again too: what they have besides is not kept."""
+    BASES.append(cls)
+    return known(cls)
+
+
 class Unknown(Exception):
     """A class that is not known here, by its name."""
 
 
-def describe(thing: Any, cls: type | None = None) -> Any:
-    """A thing in plain values for JSON: its class (or the one to make it as) and, if known, its arguments, described like it."""
+def describe(thing: Any) -> Any:
+    """A thing in plain values for JSON: the class to make it as and, if that is known, its arguments, described like it."""
     if isinstance(thing, PLAIN):
         return list(thing) if isinstance(thing, tuple) else thing
-    cls = cls or type(thing)
+    cls = next((base for base in BASES if isinstance(thing, base)), type(thing))
     if KNOWN.get(cls.__name__) is not cls:
         return {"class": cls.__name__}
     return {"class": cls.__name__, "arguments": {key: describe(value) for key, value in thing.arguments.items()}}

@@ -62,8 +62,9 @@ class _Step:
         self, schedule: Schedule, prediction: Prediction, steps: Steps, x: Tensor, generator: torch.Generator | None
     ) -> None:
         self.prediction, self.by_eps, self.times, self.generator = prediction, prediction.by_eps, steps.times, generator
-        signal, noise = schedule._signal[steps.times], schedule._noise[steps.times[1:]]
         self.fresh, self.back = None if steps.fresh is None else _numbers(steps.fresh), None
+        both = schedule._both[:, steps.times]
+        signal, noise = both[0], both[1, 1:]
         if self.by_eps:
             # x_0 may be beyond the dtype where little signal is left, sqrt(alpha_bar_s) x_0 = (x_t - noise eps) grow is not.
             self.grow = _numbers((-log_ratio(schedule, steps.times) / 2).exp())
@@ -71,7 +72,7 @@ class _Step:
             self.back = _numbers(steps.keep * noise) if steps.share is None else None
         else:
             self.keep, self.come = _numbers(steps.keep), _numbers(signal[:-1] - steps.keep * signal[1:])
-            self.rates = [*map(Rates, _numbers(not_0(signal[1:], schedule, x.dtype)), _numbers(noise))]
+            self.rates = [*map(Rates, *map(_numbers, not_0(both[:, 1:], schedule, x.dtype)))]
 
     def ask(self, i: int, x: Tensor) -> Tensor:
         """What the model answers in step i: eps, or the x_0 that it stands for."""

@@ -24,7 +24,7 @@ from tinyddpm._checks import (
 from tinyddpm._model import Model, Predict, Prediction, ask, check_model, in_mode
 from tinyddpm._random import standard_normal
 from tinyddpm._rates import Rates, rates
-from tinyddpm._registry import describe, known
+from tinyddpm._registry import describe, known_base
 from tinyddpm._walk import Callback
 from tinyddpm.checkpoint import Checkpoint, Where
 from tinyddpm.elbo import VLB, vlb_terms
@@ -34,7 +34,7 @@ from tinyddpm.sampling import sample, sample_ddim
 from tinyddpm.schedule import Schedule
 
 
-@known
+@known_base
 class DDPM(nn.Module):
     """A denoising diffusion model. Calling it with data gives the loss; `sample` draws new data.
 
@@ -125,9 +125,6 @@ class DDPM(nn.Module):
         """What sampling and the bound ask: the network, or the `eps` that somebody has put in its place."""
         return self._prediction if self._own("eps") else Prediction(self.eps)
 
-    def _in_range(self, x: Tensor) -> Tensor:
-        return x if self.clip is None or self._own("eps") else x.clamp(*self.clip)  # our own eps is cut off all the way
-
     @property
     def _loss(self) -> Callable[..., Tensor]:
         """The loss of x_0, t and eps that are known to be good: `forward` without a look at them, unless somebody has another."""
@@ -149,10 +146,7 @@ class DDPM(nn.Module):
             >>> td.load_pretrained("two_moons").sample((100, 2), generator=torch.Generator().manual_seed(0)).shape
             torch.Size([100, 2])
         """
-        with in_mode(self, training=False):
-            more: Any = {"generator": generator, "callback": callback, "progress": progress}
-            start = self._start(shape, x_T, generator)
-            return self._in_range(sample(self.schedule, self._asked_for, start, self.variance, **more))
+        return self._walked(sample, (self.variance,), shape, x_T, generator, callback=callback, progress=progress)
 
     def sample_ddim(
         self, shape: Sequence[int], steps: int = 50, eta: float = 0.0, x_T: Tensor | None = None, *,
@@ -164,10 +158,7 @@ class DDPM(nn.Module):
             >>> td.load_pretrained("digits").sample_ddim((2, 1, 8, 8), steps=10).shape
             torch.Size([2, 1, 8, 8])
         """
-        with in_mode(self, training=False):
-            more: Any = {"generator": generator, "callback": callback, "progress": progress}
-            start = self._start(shape, x_T, generator)
-            return self._in_range(sample_ddim(self.schedule, self._asked_for, start, steps, eta, **more))
+        return self._walked(sample_ddim, (steps, eta), shape, x_T, generator, callback=callback, progress=progress)
 
     def vlb(
         self, x0: Tensor, levels: int | None = None, eps: Tensor | None = None, *, generator: torch.Generator | None = None,
@@ -181,8 +172,8 @@ class DDPM(nn.Module):
             (torch.Size([3, 199]), torch.Size([3]))
         """
         with in_mode(self, training=False):
-            more: Any = {"generator": generator, "progress": progress}
-            return vlb_terms(self.schedule, self._asked_for, x0, self.variance, levels, eps, **more)
+            asked = self._asked_for
+            return vlb_terms(self.schedule, asked, x0, self.variance, levels, eps, generator=generator, progress=progress)
 
     def save(self, path: Where) -> None:
         """Writes the network's weights and all that is needed to use them to the folder `path`; `load` reads it.
@@ -196,17 +187,22 @@ class DDPM(nn.Module):
             'v'
         """
         check_type("ddpm.model", self.model, nn.Module)
-        checkpoint.write(path, Checkpoint(self._description(), self.state_dict(), self.example_shape))
-
-    def _description(self) -> dict[str, Any]:
-        return dict(describe(self, DDPM))  # a subclass is loaded as a DDPM
+        checkpoint.write(path, Checkpoint(describe(self), self.state_dict(), self.example_shape))
 
     @property
     def arguments(self) -> dict[str, Any]:
         """How it was made."""
-        schedule = self.schedule if type(self.schedule) is Schedule else Schedule(self.schedule.beta[1:])
-        how = {"predict": self.predict, "variance": self.variance, "clip": self.clip}
-        return {"model": self.model, "schedule": schedule, **how}
+        return {name: getattr(self, name) for name in ("model", "schedule", "predict", "variance", "clip")}
+
+    def _walked(
+        self, sampler: Callable[..., Tensor], how: tuple[Any, ...], shape: Sequence[int], x_T: Tensor | None,
+        generator: torch.Generator | None, **options: Any,
+    ) -> Tensor:  # fmt: skip
+        """What a sampler makes of this network, in evaluation mode."""
+        with in_mode(self, training=False):
+            start = self._start(shape, x_T, generator)
+            x = sampler(self.schedule, self._asked_for, start, *how, generator=generator, **options)
+        return x if self.clip is None or self._own("eps") else x.clamp(*self.clip)  # our own eps is cut off all the way
 
     def _start(self, shape: Sequence[int], x_T: Tensor | None, generator: torch.Generator | None) -> Tensor:
         shape = (shape,) if isinstance(shape, int) else shape

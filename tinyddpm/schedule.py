@@ -11,13 +11,13 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from tinyddpm._checks import Time, check_betas, check_count, check_number, check_time, check_type
-from tinyddpm._registry import known
+from tinyddpm._checks import Time, check_betas, check_choice, check_count, check_number, check_time, check_type
+from tinyddpm._registry import known_base
 
 TABLES = ("beta", "alpha", "alpha_bar", "one_minus_alpha_bar", "beta_tilde", "snr")
 
 
-@known
+@known_base
 class Schedule:
     """How much noise each step of the forward process adds: T variances beta_1, ..., beta_T, and what follows from them.
 
@@ -60,7 +60,7 @@ class Schedule:
             self._both = torch.stack(columns[6:])  # the roots of alpha_bar and 1 - alpha_bar, for one look-up
             self._both32 = self._both.float()  # the same for the usual dtype: a training step need not cast
         self.beta, self.alpha, self.alpha_bar, self.one_minus_alpha_bar, self.beta_tilde, self.snr = columns[:6]
-        self._signal, self._noise = columns[6:]
+        self._signal, self._noise = self._both
         self._least = min(float(rate) for row in rows[1:] for rate in row[-2:])
         self._copies: dict[tuple[str, torch.device], Tensor] = {}
 
@@ -120,8 +120,7 @@ class Schedule:
         """
         if table not in TABLES:
             raise ValueError(f"table = {table!r} is not one of {', '.join(TABLES)}")
-        if back not in (0, 1):
-            raise ValueError(f"back = {back!r} is not one of 0, 1")
+        check_choice("back", back, (0, 1))
         check_type("x", x, Tensor)
         return self._rows((table,), check_time(t, self.T, "x", x), x, int(back))[0]
 

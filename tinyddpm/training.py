@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tinyddpm import engine
 from tinyddpm._checks import check_examples, check_finite, check_type
+from tinyddpm._registry import describe
 from tinyddpm.checkpoint import Where
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def fit(
             yield x, t, torch.randn_like(x)
 
     losses = engine.train(
-        plain, loss, batches, x0[0], ddpm._description(), steps=steps, batch_size=batch_size, lr=lr, ema=ema,
+        plain, loss, batches, x0[0], describe(plain), steps=steps, batch_size=batch_size, lr=lr, ema=ema,
         seed=seed, checkpoint=checkpoint, resume=resume, progress=progress, max_grad_norm=max_grad_norm, save_every=save_every,
         device=device, mixed_precision=mixed_precision, data=list(x0.shape),
     )  # fmt: skip
