@@ -1,15 +1,17 @@
-"""Reads the displayed formulas of the book: the subset of LaTeX that they use, as SymPy expressions.
+"""Reads the formulas of the book, displayed and inline: the subset of LaTeX that they use, as SymPy expressions.
 
 Strict on purpose: what it does not know is an error, so that no part of a displayed line goes unread.
 """
 
+import operator
 import re
+from itertools import accumulate
 
 import sympy as sp
 
-from tinyddpm.ledger import N
+from tinyddpm.book import N
 
-TOKEN = re.compile(r"\\\||\\[A-Za-z]+|\d+|[A-Za-z]|[-+=^_{}(),;!']|\S")
+TOKEN = re.compile(r"\\\||\\[A-Za-z]+|\d+(?:\.\d+)?|[A-Za-z]|[-+=^_{}(),;!']|\S")
 SPACING = {
     r"\quad",
     r"\ ",
@@ -26,13 +28,15 @@ SPACING = {
     r"\Bigl",
     r"\Bigr",
 }
-LETTERS = r"\\(?:alpha|beta|epsilon|eta|sigma|theta|mu|varepsilon)|[A-Za-z]"
+RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\approx", r"\sim", r"\to"}
+NUMBER = re.compile(r"\d+(\.\d+)?")
+LETTERS = r"\\(?:alpha|beta|delta|ell|epsilon|eta|sigma|theta|mu|varepsilon)|[A-Za-z]"
 ACCENTS = {r"\bar", r"\tilde", r"\hat"}
 FRACTIONS = {r"\frac", r"\tfrac", r"\dfrac"}
 
 
 # What may have arguments.
-CALLED = re.compile(r"(q|p|p_\{\\theta\}|D_\{\\mathrm\{KL\}\}|C|\\(mu|epsilon)_\{\\theta\}|[xv]_\{\\theta\})$")
+CALLED = re.compile(r"(q|p|D_\{\\mathrm\{KL\}\}|C|([pPxv]|\\mu|\\epsilon)_\{\\theta\}|\\hat\\epsilon_\{t\})$")
 
 
 class Opaque(sp.Function):
@@ -52,6 +56,32 @@ def sides(display: str) -> list[sp.Expr]:
     return [Reader(part).whole() for part in parts]
 
 
+def chain(text: str) -> tuple[list[str], list[str]]:
+    """The texts that relations such as = and \\le stand between, and those relations, as they follow one another."""
+    parts, relations, depth = [[]], [], 0
+    for token in tokens(text):
+        depth += (token in "{([") - (token in "})]")
+        if token in RELATIONS and depth == 0:
+            relations.append(token)
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return [" ".join(part) for part in parts], relations
+
+
+def cancels(text: str) -> bool:
+    """Whether a name that a side of a formula shows drops out by itself, as x_t does in x_t - x_t: the side says nothing of it."""
+    for side in chain(text)[0]:
+        reader = Reader(side)
+        whole = reader.whole()
+        binding = whole.atoms(sp.Sum, sp.Product, sp.Integral, sp.Limit)
+        limits = [e.args[1:] if isinstance(e, sp.Limit) else e.args[1] for e in binding]
+        kept = {str(limit[0]) for limit in limits} | {symbol.name for symbol in whole.free_symbols}
+        if reader.names - kept or reader.calls - whole.atoms(Opaque):
+            return True
+    return False
+
+
 def stripped(display: str) -> str:
     """A displayed line without its tag, its alignment and a remark."""
     return re.sub(r"\\tag\{[^}]*\}|\\(begin|end)\{aligned\}|&|\\\\", "", display).split(r"\qquad")[0].strip().rstrip(".,")
@@ -59,7 +89,8 @@ def stripped(display: str) -> str:
 
 def tokens(display: str) -> list[str]:
     """What a displayed line consists of, without the spaces."""
-    return [t for t in TOKEN.findall(re.sub(r"\\([ ,;:!])", " ", stripped(display))) if t not in SPACING]
+    text = re.sub(r"\\([ ,;:!])", " ", stripped(display)).replace(r"\Vert", r"\|")
+    return [t for t in TOKEN.findall(text) if t not in SPACING]
 
 
 def symbol(name: str) -> sp.Symbol | Opaque:
@@ -71,11 +102,12 @@ def symbol(name: str) -> sp.Symbol | Opaque:
 
 
 class Reader:
-    """Recursive descent: sum, product, power, atom."""
+    """Recursive descent: sum, product, power, atom. It keeps what it met on the way: parts, names, calls."""
 
     def __init__(self, text: str):
         self.tokens = tokens(text)
         self.at = 0
+        self.parts, self.names, self.calls = set(), set(), set()
 
     def whole(self):
         result = self.sum()
@@ -100,25 +132,35 @@ class Reader:
         return False
 
     def sum(self):
-        sign = -1 if self.accept("-") else 1
-        total = sign * self.product()
+        signs = [-1 if self.accept("-") else 1]
+        terms = [signs[0] * self.product()]
         while self.peek() in ("+", "-"):
-            sign = 1 if self.take() == "+" else -1
-            total += sign * self.product()
-        return total
+            signs.append(1 if self.take() == "+" else -1)
+            terms.append(signs[-1] * self.product())
+        self.parts |= {run for i in range(len(terms)) for run in accumulate(terms[i:])}  # with the sign of the first
+        self.parts |= {sign * term for sign, term in zip(signs, terms, strict=True)}
+        return sum(terms[1:], terms[0])
 
     def product(self):
-        result = self.power()
+        factors, dividing = [self.power()], [False]
         while self.peek() not in (None, "+", "-", ")", "]", "}", ",", ";", r"\mathrm", r"\to", r"\mid", r"\|"):
-            if self.accept("/"):
-                result /= self.power()
-            else:
+            dividing.append(self.accept("/"))
+            if not dividing[-1]:
                 self.accept(r"\cdot")
-                result *= self.power()
+            factors.append(self.power())
+        self.parts |= set(factors)
+        values = [1 / factor if below else factor for factor, below in zip(factors, dividing, strict=True)]
+        for i, below in enumerate(dividing):
+            if not below:
+                self.parts |= set(accumulate(values[i:], operator.mul))
+        result = values[0]
+        for value in values[1:]:
+            result *= value
         return result
 
     def power(self):
         base = self.atom()
+        self.parts.add(base)
         if self.accept("^"):
             base **= self.group()
         return base
@@ -140,8 +182,8 @@ class Reader:
             result = self.sum()
             self.take({"(": ")", "[": "]"}[token])
             return result
-        if token.isdigit():
-            return sp.Integer(self.take())
+        if NUMBER.fullmatch(token):
+            return sp.Rational(self.take())
         if token in FRACTIONS:
             self.take()
             if self.peek() != "{":  # \tfrac12
@@ -152,9 +194,14 @@ class Reader:
         if token == r"\sqrt":
             self.take()
             return sp.sqrt(self.group())
-        if token in (r"\log", r"\exp"):
+        if token in (r"\log", r"\exp", r"\cos"):
             self.take()
-            return {r"\log": sp.log, r"\exp": sp.exp}[token](self.power())
+            return {r"\log": sp.log, r"\exp": sp.exp, r"\cos": sp.cos}[token](self.power())
+        if token == r"\min":
+            return self.least()
+        if self.tokens[self.at : self.at + 2] == ["e", "^"]:  # e alone is a letter like the others
+            self.take(), self.take()
+            return sp.exp(self.group())
         if token == r"\infty":
             self.take()
             return sp.oo
@@ -190,14 +237,29 @@ class Reader:
         return N(x, mean, var)
 
     def integral(self):
+        """Over the line where no limits are given."""
         self.take(r"\int")
-        self.take("_")
-        low = self.group()
-        self.take("^")
-        high = self.group()
+        low, high = -sp.oo, sp.oo
+        if self.accept("_"):
+            low = self.group()
+            self.take("^")
+            high = self.group()
         body = self.product()
         self.take(r"\mathrm"), self.take("{"), self.take("d"), self.take("}")
         return sp.Integral(body, (self.name(), low, high))
+
+    def least(self):
+        """min(a, b), or the least value that something takes: only named."""
+        self.take(r"\min")
+        if self.accept("_"):
+            over = self.group()
+            return Opaque(sp.Symbol("min"), sp.Tuple(over), sp.Tuple(self.product()))
+        self.take("(")
+        first = self.sum()
+        self.take(",")
+        second = self.sum()
+        self.take(")")
+        return sp.Min(first, second, evaluate=False)
 
     def indexed(self):
         """A sum or a product over an index."""
@@ -211,12 +273,24 @@ class Reader:
         return kind(self.product(), (index, low, high))
 
     def expectation(self):
-        """The mean E_q[...]: only named."""
-        self.take(r"\mathbb"), self.take("{"), self.take("E"), self.take("}"), self.take("_"), self.take("q")
+        """A mean, only named: E_q[...], or any other with what it is taken over, its inside and what is known."""
+        self.take(r"\mathbb"), self.take("{"), self.take("E"), self.take("}")
+        over, given = [], []
+        if self.accept("_"):
+            braced = self.accept("{")
+            over.append(self.atom())
+            while braced and self.accept(","):
+                over.append(self.atom())
+            if braced:
+                self.take("}")
         self.take("[")
         inner = self.sum()
+        while self.accept(r"\mid" if not given else ","):
+            given.append(self.sum())
         self.take("]")
-        return Opaque(sp.Symbol("E_q"), sp.Tuple(inner))
+        if over == [sp.Symbol("q")] and not given:
+            return Opaque(sp.Symbol("E_q"), sp.Tuple(inner))
+        return Opaque(sp.Symbol("E"), sp.Tuple(*over), sp.Tuple(inner), sp.Tuple(*given))
 
     def limit(self):
         self.take(r"\lim")
@@ -239,14 +313,20 @@ class Reader:
         else:
             letter = self.letter()
         index = ""
-        if self.accept("_"):
+        if self.tokens[self.at : self.at + 2] == ["^", "{"] and self.tokens[self.at + 2 : self.at + 3] == ["("]:
+            self.take("^")
+            index = "^" + self.raw_group()  # x^{(i)}: the i-th of a batch, and not a power
+        elif self.accept("_"):
             index = "_" + self.raw_group()
-        prime = "'" if self.accept("'") else ""
+        prime = ""
+        while self.accept("'"):
+            prime += "'"
         name = accent + letter + index + prime
-        if (self.peek() or "").isdigit():
+        if NUMBER.fullmatch(self.peek() or ""):
             raise ValueError(f"a digit behind {name} in {''.join(self.tokens)!r}")
         if CALLED.match(name) and self.peek() == "(":
             return self.opaque(name)
+        self.names.add(name)
         return sp.Symbol(name)
 
     def letter(self):
@@ -277,4 +357,6 @@ class Reader:
                 groups.append([])
             groups[-1].append(self.sum())
         self.take(")")
-        return Opaque(sp.Symbol(name), *(sp.Tuple(*group) for group in groups))
+        read = Opaque(sp.Symbol(name), *(sp.Tuple(*group) for group in groups))
+        self.calls.add(read)
+        return read

@@ -20,7 +20,7 @@ import torch
 from public import public
 
 import tinyddpm as td
-from tinyddpm import ledger
+from tinyddpm.book import densities, ledger
 
 LINEAR = td.Schedule.linear(T=100)
 x, eps, t = torch.randn(3, 2, generator=torch.Generator().manual_seed(0)), torch.full((3, 2), 0.5), torch.tensor([1, 50, 100])
@@ -563,48 +563,61 @@ def symbols(p):
 
 
 ROUNDED = (0.5 * a, TypeError, r"^\(1\.1\) has a rounded number in it; write it as a sympy\.Rational$")
-ONE_WAY = (None, TypeError, r"^equation '1\.1': give either lhs and rhs, or exact= and against=$")
 RTOL = between("rtol", [-1e-10], "is below 0")
-PROOF = {"tag": "1.1", "lhs": a * b, "rhs": b * a}
-FAULT = {"tag": "1.1", "lhs": a, "rhs": b, "slip": "a slip"}
-VALUES = {"tag": "1.1", "exact": [1.0, 2.0, 3.0], "against": [1.0, 2.0, 3.0]}
-DEFINITION = {"tag": "1.1", "formula": a * b, "code": lambda p, q: p * q, "args": (a, b)}
-MEASURED = {"tag": "1.1", "low": [1.0, 1.1, 1.2], "high": [5.0, 5.1, 5.2]}
+PROOF = {"tag": "1.1", "lhs": a * (1 + b), "rhs": a + a * b}
+ORDER = {"tag": "1.1", "low": 1 - a, "high": sp.exp(-a), "over": (a, 0, 1)}
+VALUES = {"tag": "1.1", "claim": lambda: [1.0, 2.0, 3.0], "other": lambda: (1, 2, 3)}
+FAULT = {"tag": "1.1", "rhs": a, "slip": "a slip"}
+DEFINITION = {"tag": "1.1", "formula": 1 - a, "code": lambda p: td.Schedule([p]).alpha[1], "args": (a,)}
+MEASURED = {"tag": "1.1", "low": [1.0, 1.1, 1.2, 1.0, 1.1], "high": [5.0, 5.1, 5.2, 5.0, 5.3]}
 PLAYER = {"fig": figure, "draw": lambda step: None, "steps": [0, 1], "alt": "Nothing."}
+
+
+def computed(cases):
+    """The same numbers, as functions that compute them."""
+    return [((lambda value=value: value), *error) for value, *error in cases]
+
+
 CASES += [
-    ("ledger.verify", PROOF, {
-        "tag": tag(every=True), "lhs": [*expression("lhs", every=True), ONE_WAY, ROUNDED],
-        "rhs": [*expression("rhs"), ONE_WAY, ROUNDED],
+    ("book.prove", PROOF, {
+        "tag": tag(every=True), "lhs": [*expression("lhs", every=True), ROUNDED],
+        "rhs": [*expression("rhs"), ROUNDED],
         "given": [*mapping("given", "symbols", every=True), ({a: 0.5}, *ROUNDED[1:]),
                   ({"a": b}, TypeError, r"^\(1\.1\) given = {'a': b} says what symbols stand for; a key of it is none$")],
-        "noise": symbols("noise", every=True), "statement": statement(every=True),
+        "noise": [*symbols("noise", every=True), ([e], TypeError, "name the noise of the right side with new=$")],
+        "new": named("new", ("e", 1, a + b), "is not a symbol, the noise that the right side introduces$"),
+        "statement": statement(every=True),
         "induction": named("induction", ("T", True, 2, e, a), "is not a positive integer symbol of the two sides$"),
         "broken": [*mapping("broken", "names"),
                    ({"slip": "a +"}, TypeError, r"^broken\['slip'\] = 'a \+' is not an expression of SymPy$")]}),
-    ("ledger.verify", VALUES, {
-        "exact": numbers("exact", every=True), "rtol": RTOL,
-        "against": [*numbers("against"), ([1.0], ledger.CheckFailed, r"^\(1\.1\) compares the shapes \(3,\) and \(1,\)$")],
-        "broken": [({"slip": "a"}, TypeError, r"^broken\['slip'\] = 'a' is no array of numbers")]}),
-    ("ledger.refute", FAULT, {
-        "tag": tag(), "lhs": expression("lhs"), "rhs": expression("rhs"),
+    ("book.at_most", ORDER, {
+        "tag": tag(), "low": expression("low"), "high": expression("high"), "statement": statement(),
+        "over": named("over", ((b, 0, 1), (a, 0), "a"), "is not the one symbol of the two sides and the ends of its range$"),
+        "gap": [(a, TypeError, r"^\(1\.1\) give either over= or gap=$")]}),
+    ("book.agree", VALUES, {
+        "tag": tag(), "claim": [*function("claim"), *computed(numbers("claim", every=True))], "rtol": RTOL,
+        "statement": statement(), "other": [*function("other"), *computed(numbers("other")),
+                  (lambda: [1.0], ledger.CheckFailed, r"^\(1\.1\) compares the shapes \(3,\) and \(1,\)$")],
+        "broken": [*mapping("broken", "names"), ({"slip": "a"}, TypeError, r"^broken\['slip'\] = 'a' is no array of numbers")]}),
+    ("book.refute", FAULT, {
+        "tag": [*tag(), ("9.9", ledger.CheckFailed, r"^\(9\.9\) has not been checked in this run")],
         "slip": [shows("slip", value, "words") for value in (3, None, a)],
-        "claim": [({"rotl": 1.0}, TypeError, "unexpected keyword argument 'rotl'"),
-                  *[({"given": value}, *error) for value, *error in mapping("given", "symbols")]]}),
-    ("ledger.define", DEFINITION, {
+        "changed": [({"rotl": 1.0}, TypeError, r"^\(1\.1\) has no rotl that may be changed, but lhs, rhs, given"),
+                    *[({"given": value}, *error) for value, *error in mapping("given", "symbols")]]}),
+    ("book.define", DEFINITION, {
         "tag": tag(), "formula": expression("formula"), "statement": statement(), "given": mapping("given", "symbols"),
         "broken": mapping("broken", "names"), "code": function("code"), "rtol": RTOL,
-        "args": [*symbols("args"), ((a,), TypeError, r"^\(1\.1\) the formula has symbols that are not in args: b$")]}),
-    ("ledger.define", {**DEFINITION, "formula": [1.0, 2.0, 3.0], "code": [1.0, 2.0, 3.0], "args": ()}, {
-        "formula": numbers("formula"), "code": numbers("code")}),
-    ("ledger.measure", MEASURED, {
-        "tag": tag(), "errors": number("errors"), "paired": flag("paired"), "statement": statement(),
-        **{p: [*numbers(p), ([1.0, 1.2], ledger.CheckFailed, rf"^\(1\.1\) compares {sizes} results, expected at least 3 of each$")]
-           for p, sizes in (("low", r"\(2,\) with \(3,\)"), ("high", r"\(3,\) with \(2,\)"))},
-        "broken": [*mapping("broken", "names"), ({"slip": "a"}, TypeError, r"^broken\['slip'\] = 'a' is no array of numbers")]}),
-    ("figures.style", {}, {}),
-    ("figures.derivation", {"chapter": 2}, {
+        "floats": symbols("floats"),
+        "args": [*symbols("args"), ((b,), TypeError, r"^\(1\.1\) the formula has symbols that are not in args: a$")]}),
+    ("book.measure", MEASURED, {
+        "tag": tag(), "by": [case for case in number("by") if case[0] != 0], "factor": number("factor"),
+        "paired": flag("paired"), "statement": statement(),
+        "low": [*numbers("low"), ([1.0, 1.2], ledger.CheckFailed, r"^\(1\.1\) has too few runs, 2 and 5")],
+        "high": [*numbers("high"), ([[5.0, 5.2]], ledger.CheckFailed, r"^\(1\.1\) compares \(5,\) with \(1, 2\) results$")]}),
+    ("book.figures.style", {}, {}),
+    ("book.figures.derivation", {"chapter": 2}, {
         "chapter": [shows("chapter", 2.0, "an integer"), *off("chapter", [-1, 7], "is not in the book, expected 0 to 6")]}),
-    ("figures.player", PLAYER, {
+    ("book.figures.player", PLAYER, {
         "fig": [is_type("fig", value, "a Figure") for value in (None, (1, 2), plt)], "draw": function("draw"), "fps": number("fps"),
         "steps": [*[shows("steps", value, "a sequence of steps") for value in (3, iter([1]), "ab")],
                   *off("steps", [[]], "is empty, expected at least one step")],
@@ -625,6 +638,8 @@ def find(name):
 
 
 def called(name, good, changed):
+    if name == "book.refute":
+        ledger.prove(**PROOF)
     arguments = {key: value() if value is tiny or value is figure else value for key, value in good.items()}
     return find(name)(**{**arguments, **changed})
 
@@ -640,7 +655,7 @@ ROWS = [
 @pytest.mark.parametrize(("name", "good", "parameter", "bad", "error", "message"), ROWS)
 @pytest.mark.filterwarnings("ignore:Casting complex values", "ignore::DeprecationWarning")
 def test_the_error_names_the_argument_its_value_and_what_was_expected(name, good, parameter, bad, error, message):
-    changed = bad if (name, parameter) == ("ledger.refute", "claim") else {parameter: bad}
+    changed = bad if (name, parameter) == ("book.refute", "changed") else {parameter: bad}
     try:
         with pytest.raises(error, match=re.compile(message, re.DOTALL)) as caught:
             called(name, good, changed)
@@ -658,7 +673,8 @@ def test_the_arguments_that_the_rows_change_are_good(name, good):
 
 def test_every_parameter_of_every_public_callable_has_a_row():
     covered = {(name, parameter) for name, _, wrong in CASES for parameter, cases in wrong.items() if cases}
-    callables = [(n, f) for n, f in public() if n.split(".")[:2] not in (["ledger", "CheckFailed"], ["ledger", "N"])]
+    symbols = {f"book.{name}" for name in (*densities.__all__, "CheckFailed")}  # what a reader does not call, or SymPy does
+    callables = [(n, f) for n, f in public() if ".".join(n.split(".")[:2]) not in symbols]
     asked = {(name, p) for name, thing in callables for p in inspect.signature(thing).parameters if p != "self"}
     assert len({name for name, _ in asked}) > 50
     assert sorted(asked - covered - EXCUSED) == []

@@ -17,11 +17,10 @@ import notebooks
 import pytest
 import run_chapters
 import sympy as sp
-from latex import Opaque, Reader, sides, symbol, tokens
-from sympy.core.function import AppliedUndef
+from latex import Opaque, Reader, cancels, chain, sides, symbol, tokens
 
-from tinyddpm import figures
-from tinyddpm.ledger import N
+from tinyddpm.book import densities, figures
+from tinyddpm.book.densities import KL, Density, Mean, N, States
 
 CHAPTERS = notebooks.chapters()
 EQUATIONS = [equation for path in CHAPTERS for equation in notebooks.equations(path)]
@@ -61,8 +60,8 @@ def test_no_tag_stands_outside_a_displayed_line():
         assert not re.search(r"\\begin\{(equation|align)\*?\}|\\\[", text)
 
 
-def test_every_check_rejects_a_broken_version():
-    assert all(check["rejected"] >= 1 for check in PASSED.values())
+def test_every_proof_and_every_definition_rejects_broken_versions():
+    assert all(check["rejected"] >= 1 for check in PASSED.values() if check["kind"] not in ("agreed", "measured"))
 
 
 def test_statements_are_all_checked_and_all_known():
@@ -71,19 +70,22 @@ def test_statements_are_all_checked_and_all_known():
     assert {check["statement"] for check in PASSED.values()} - {None} == set(listed)
 
 
-SLIPS_SHOWN = {  # by their numbers in the list of places where derivations go wrong
+SLIPS_SHOWN = {  # by their numbers in the list of places where derivations go wrong: how a check rejects them, or what is printed
     1: "the product runs to T", 2: "the factor 1/(2‖Σ‖²)", 3: "the state is set equal to its density",
-    4: "a loss that is averaged over t and has a t", 5: "t = 1, where", 6: "the noise of the last step alone",
+    4: "the loss at t = 3, in the place of the mean", 5: "t = 1, where", 6: "the noise of the last step alone",
     7: "the posterior of one guessed x_0", 8: "the same noise twice", 9: "the bound without its constant term",
-    10: "a density in the place of a probability", 11: "one variance for all data", 12: "a weight that falls with t",
-    13: "x_0 clipped to [-1, 1]", 14: "all noise subtracted in one go", 15: "noise added in the last step",
-    16: "the loss of diffusion taken for the log-likelihood", 17: "the noise z of Stable Diffusion",
+    10: "a density in the place of a probability", 11: "one variance for all data", 12: "it rises 651 times",
+    13: "of samples with clipping 0.46", 14: "all noise subtracted in one go", 15: "noise added in the last step",
+    16: "diffusion: loss 0.69, -log p(x) 0.50", 17: "its code 16,384: 48 times fewer",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("slip", SLIPS_SHOWN.values())
 def test_slips_are_shown_failing(slip):
-    assert any(check["kind"] == "refuted" and check["verdict"].startswith(slip) for check in CHECKS)
+    rejected = any(check["kind"] == "refuted" and check["verdict"].startswith(slip) for check in CHECKS)
+    printed = any(slip in "".join(output.get("text", [])) for path in CHAPTERS for cell in notebooks.cells(path)
+                  for output in cell.get("outputs", []))  # fmt: skip
+    assert rejected or printed
 
 
 def test_page_of_slips_leads_to_every_box():
@@ -103,7 +105,7 @@ def test_every_rejected_variant_stands_below_its_box():
 def test_cited_equations_exist():
     texts = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
     texts |= {path.name: "".join(notebooks.texts(path)) for path in CHAPTERS}
-    texts |= {module.name: module.read_text(encoding="utf-8") for module in (notebooks.ROOT / "tinyddpm").glob("*.py")}
+    texts |= {module.name: module.read_text(encoding="utf-8") for module in (notebooks.ROOT / "tinyddpm").rglob("*.py")}
     tags = {equation.tag for equation in EQUATIONS}
     for name, text in texts.items():
         example = {"2.7"} if name == "ledger.py" else set()  # of what a number looks like
@@ -220,12 +222,10 @@ def recorded(expr: str):
     """A side of a check as it was handed to SymPy, its symbols in the parser's spelling and without assumptions."""
 
     def function(name):
-        if name == "N":
-            return N
         name = symbol(name).name
-        return (lambda *args: Opaque(sp.Symbol(name), sp.Tuple(*args))) if "epsilon" in name else sp.Function(name)
+        return lambda *args: Opaque(sp.Symbol(name), sp.Tuple(*args))
 
-    scope = {"N": N, "Function": function}
+    scope = {"Function": function, **{name: getattr(densities, name) for name in densities.__all__}}
     result = sp.sympify(sp.parse_expr(expr, global_dict={**vars(sp), **scope}))
     return result.xreplace({s: symbol(s.name) for s in result.atoms(sp.Symbol) if str(s) != "+"})  # "+": the side of a limit
 
@@ -241,67 +241,64 @@ def same(a, b) -> bool:
     return bool(abs(sp.N((a.doit() - b.doit()).subs(point), 30)) < 1e-20)
 
 
-def in_times(expr):
-    """q(x_{t-1} | x_t, x_0) as q(t-1, t, 0): the chapters write densities of states as functions of their times."""
+def of_times(expr):
+    """q(x_{t-1} | x_t, x_0) as q(t-1, t, 0), E_q[...] and the divergences: as the chapters hand them to the ledger."""
 
     def time(state):
         (index,) = re.fullmatch(r"x_\{(.+)\}", str(state)).groups()
-        return Reader(index).whole()
+        return States(*(Reader(end).whole() for end in index.split(":"))) if ":" in index else Reader(index).whole()
 
-    def function(name, *groups):
-        if any(":" in str(arg) for group in groups for arg in group) or groups == (sp.Tuple(sp.Symbol("x_{0}")),):
-            return sp.Symbol(str(Opaque(name, *groups)))  # of a whole path, and of the data point
-        if [len(group) > 1 for group in groups[:-1]] != [False] * (1 if str(name) != "p" else 0):
+    def meant(name, *groups):
+        name = str(name)
+        if name == "E_q" or (name == "E" and groups[0] == (whole_path,)):
+            return Mean(*groups[-2 if name == "E" else 0])
+        if name == "E" and groups[0] == (data_point,):
+            return groups[1][0]  # a mean over the data on both sides of a line: the line holds for each data point
+        if name.startswith("D_"):
+            return KL(*(group[0] for group in groups))
+        if len(groups[0]) != 1 or len(groups) > 2:
             raise ValueError(f"{name}{groups} is not the density of one state when others are known")
-        args = [arg if isinstance(arg, AppliedUndef) else time(arg) for group in groups for arg in group]
-        return sp.Function(str(name))(*args)
+        kind = {"q": densities.q, "p": densities.p, r"p_{\theta}": densities.p_theta}[name]
+        return kind(*(time(state) for group in groups for state in group))
 
-    return expr.replace(Opaque, function)
+    whole_path, data_point = densities.q(States(0, sp.Symbol("T"))), densities.q(0)
+    return expr.replace(Opaque, meant)
 
 
 def same_in_times(a, b) -> bool:
-    """Whether two expressions in densities of states are the same, for T = 3 and T = 4."""
+    """Whether two expressions in densities of states are the same, for T = 3 and T = 4: a mean by its factor and its inside."""
     for T in (3, 4):
-        sides = [in_times(side).subs(sp.Symbol("T"), T).doit() for side in (a, b)]
-        a_named, b_named = (e.replace(lambda f: isinstance(f, AppliedUndef), lambda f: sp.Symbol(str(f))) for e in sides)
-        if not same(a_named, b_named):
+        sides = [side.subs(sp.Symbol("T"), T).doit() for side in (a, b)]
+        for kind in (KL, Density):
+            sides = [side.replace(lambda e, kind=kind: isinstance(e, kind), lambda e: sp.Symbol(str(e))) for side in sides]
+        if not same(*(side.replace(Mean, lambda inside: sp.Symbol("E_q") * inside) for side in sides)):
             return False
     return True
 
 
-def integrand(expr):
-    """E_q[f] as f: the lines of the bound are checked by what stands inside the mean."""
-    return expr.replace(lambda e: isinstance(e, Opaque) and str(e.args[0]) == "E_q", lambda e: e.args[1][0])
-
-
-def is_one_mean(side) -> bool:
-    """Whether a side is E_q[...], beside which only -log p(x_0) may stand, which does not depend on the path."""
-    means = [term for term in sp.Add.make_args(side) if isinstance(term, Opaque) and str(term.args[0]) == "E_q"]
-    beside = side - sum(means)
-    return len(means) == 1 and "E_q" not in str(means[0].args[1]) and beside in (0, *sides(r"-\log p_\theta(x_0)"))
-
-
 def is_shown(display: str, check: dict) -> bool:
     """Whether a displayed line states what its check was given."""
-    shown = sides(display)
-    if any(side.has(Opaque) and "E_q" in str(side) for side in shown):
-        if not all(is_one_mean(side) for side in shown):
-            return False
-        shown = [integrand(side) for side in shown]
     lhs, rhs = (recorded(check[side]) if check[side] is not None else None for side in ("lhs", "rhs"))
-    if lhs is not None and (lhs + rhs).atoms(AppliedUndef) - (lhs + rhs).atoms(N, Opaque):
-        return same_in_times(shown[-1], rhs) and same_in_times(shown[-2], lhs)
+    texts, relations = chain(display)
+    if relations[-1] in (r"\le", r"\ge"):
+        low, high = [of_times(Reader(text).whole()) for text in texts][-2:][:: 1 if relations[-1] == r"\le" else -1]
+        return same_in_times(low, lhs) and same_in_times(high, rhs)
+    shown = sides(display)
+    if cancels(display):
+        return False
+    if lhs is not None and (lhs + rhs).has(Density):
+        return same_in_times(of_times(shown[-1]), rhs) and same_in_times(of_times(shown[-2]), lhs)
     if not same(shown[-1], rhs) or (lhs is not None and not same(shown[-2], lhs)):
         return False
     if not isinstance(shown[0], Opaque) or shown[0] == lhs:
         return True
     if str(shown[0].args[0]).startswith("D"):
         return names_divergence(shown[0], lhs)
-    densities = (rhs if lhs is None else rhs + lhs).atoms(N)
+    stated = (rhs if lhs is None else rhs + lhs).atoms(N)
     factors = [f for f in sp.Mul.make_args(rhs) if isinstance(f, N)]
     if len(shown[0].args[1]) > 1:  # the density of a pair is a product
         return names(shown[0], factors)
-    return any(names(shown[0], [density]) for density in (factors or densities))
+    return any(names(shown[0], [density]) for density in (factors or stated))
 
 
 def names(named: Opaque, factors: list) -> bool:
@@ -327,67 +324,30 @@ def names_divergence(named: Opaque, integral) -> bool:
 
 @pytest.mark.parametrize("equation", [e for e in EQUATIONS if r"\qquad" in e.latex], ids=lambda e: e.tag)
 def test_a_remark_names_a_standard_normal_noise_of_the_line(equation):
+    """And the one that its check was told is new, if the line is an equality in distribution."""
     formula, remark = equation.latex.split(r"\qquad")
     noise, law = remark.split(r"\sim")
     assert sides(law) == [Opaque(sp.Symbol("N"), sp.Tuple(0, 1))]
     assert any(symbol(noise.strip()) in side.free_symbols for side in sides(formula))
+    assert PASSED[equation.tag]["new"] is None or symbol(PASSED[equation.tag]["new"]) == symbol(noise.strip())
 
 
 SYMBOLIC = [equation for equation in EQUATIONS if PASSED.get(equation.tag, {}).get("rhs") is not None]
 
 
-def test_all_algebra_is_covered():
-    """Only lines that are checked in numbers are not compared with an expression."""
-    assert {e.tag for e in EQUATIONS} - {e.tag for e in SYMBOLIC} == set(NUMERIC)
-
-
-NUMERIC = {  # lines whose two sides are numbers in their check: what they have to read
-    "0.3": r"-\log p(x) = \mathbb{E}_{q}[-\log p(x \mid z)] + D_{\mathrm{KL}}(q(z \mid x) \| p(z)) "
-    r"- D_{\mathrm{KL}}(q(z \mid x) \| p(z \mid x))",
-    "0.4": r"\log\text{distance} (\text{diffusion}) < \log\text{distance} (\text{GAN})",
-    "0.5": r"\text{off} (\text{diffusion}) < \text{off} (\text{VAE})",
-    "1.3": r"q(x_{1:T} \mid x_0) = \prod_{t=1}^{T} q(x_t \mid x_{t-1})",
-    "1.21": r"D_{\mathrm{KL}}(q(x_T) \| \mathcal{N}(0, 1)) = "
-    r"\int_{-\infty}^{\infty} q(x_T) \log\frac{q(x_T)}{\mathcal{N}(x_T; 0, 1)} \mathrm{d}x_T",
-    "2.2": r"q(x_{t-1} \mid x_t) = \frac{q(x_t \mid x_{t-1}) q(x_{t-1})}{q(x_t)}",
-    "2.3": r"D_{\mathrm{KL}}(q(x_{t-1} \mid x_t) \| \mathcal{N}(m, s^2)) = \int_{-\infty}^{\infty} q(x_{t-1} \mid x_t) "
-    r"\log\frac{q(x_{t-1} \mid x_t)}{\mathcal{N}(x_{t-1}; m, s^2)} \mathrm{d}x_{t-1}",
-    "2.4": r"p_\theta(x_{0:T}) = p(x_T) \prod_{t=1}^{T} p_\theta(x_{t-1} \mid x_t)",
-    "2.24": r"q(x_{t-1} \mid x_t) = \int_{-\infty}^{\infty} q(x_{t-1} \mid x_t, x_0) q(x_0 \mid x_t) \mathrm{d}x_0",
-    "3.1": r"-\log p_\theta(x_0) \le -\log p_\theta(x_0) + D_{\mathrm{KL}}(q(x_{1:T} \mid x_0) \| p_\theta(x_{1:T} \mid x_0))",
-    "3.2": r"p_\theta(x_0) = \mathbb{E}_q[\frac{p_\theta(x_{0:T})}{q(x_{1:T} \mid x_0)}]",
-    "3.6": r"L_{\mathrm{VLB}} = \mathbb{E}_{q(x_{0:T})}[\log\frac{q(x_{1:T} \mid x_0)}{p_\theta(x_{0:T})}] "
-    r"\ge -\mathbb{E}_{q(x_0)}[\log p_\theta(x_0)]",
-    "3.16": r"L_T = D_{\mathrm{KL}}(q(x_T \mid x_0) \| p(x_T))",
-    "3.17": r"L_{t-1} = D_{\mathrm{KL}}(q(x_{t-1} \mid x_t, x_0) \| p_\theta(x_{t-1} \mid x_t))",
-    "3.18": r"L_0 = -\log p_\theta(x_0 \mid x_1)",
-    "3.19": r"L_{\mathrm{VLB}} = \mathbb{E}_{q(x_{0:T})}[L_T + \sum_{t=2}^{T} L_{t-1} + L_0]",
-    "3.24": r"P_\theta(x_0 \mid x_1) = \int_{x_0-\delta}^{x_0+\delta} \mathcal{N}(x; \mu_\theta(x_1, 1), \sigma_1^2) \mathrm{d}x",
-    "4.11": r"L_{\mathrm{simple}} = \mathbb{E}_{t,x_0,\bar\epsilon_t}[(\bar\epsilon_t - \epsilon_\theta(x_t, t))^2]",
-    "4.12": r"L_{\mathrm{simple}} = \mathbb{E}_{t,x_0,\bar\epsilon_t}"
-    r"[(\bar\epsilon_t - \epsilon_\theta(\sqrt{\bar\alpha_t} x_0 + \sqrt{1-\bar\alpha_t} \bar\epsilon_t, t))^2]",
-    "4.19": r"\min_{\epsilon_\theta} \mathbb{E}[(\bar\epsilon_t - \epsilon_\theta(x_t, t))^2] = "
-    r"1 - \int_{-\infty}^{\infty} q(x_t) \mathbb{E}[\bar\epsilon_t \mid x_t]^2 \mathrm{d}x_t",
-    "2.25": r"\mathbb{E}[x_{t-1} \mid x_t] = \frac{\sqrt{\alpha_t} (1-\bar\alpha_{t-1})}{1-\bar\alpha_t} x_t + "
-    r"\frac{\sqrt{\bar\alpha_{t-1}} \beta_t}{1-\bar\alpha_t} \mathbb{E}[x_0 \mid x_t]",
-    "5.1": r"\hat L = \frac{1}{B} \sum_{i=1}^{B} (\epsilon^{(i)} - \epsilon_\theta(\sqrt{\bar\alpha_{t_i}} x^{(i)} "
-    r"+ \sqrt{1-\bar\alpha_{t_i}} \epsilon^{(i)}, t_i))^2",
-    "5.2": r"\mathbb{E}[(\bar\epsilon_t - \epsilon_\theta(x_t, t))^2] = \mathbb{E}[(\bar\epsilon_t - \hat\epsilon_t(x_t))^2] "
-    r"+ \mathbb{E}[(\hat\epsilon_t(x_t) - \epsilon_\theta(x_t, t))^2]",
-    "5.3": r"\eta_k = \eta \min(1, \frac{k+1}{100}) \frac{1+\cos(\pi k/K)}{2}",
-    "5.5": r"\text{off} (\text{simple}) < \text{off} (\text{weighted})",
-    "5.6": r"\text{bits} (\text{drawn}) < \text{bits} (\text{simple})",
-    "6.1": r"x_{t-1} = \frac{1}{\sqrt{\alpha_t}} (x_t - \frac{1-\alpha_t}{\sqrt{1-\bar\alpha_t}} \epsilon_\theta(x_t, t)) "
-    r"+ \sigma_t z",
-    "6.7": r"x_s = \sqrt{\bar\alpha_s} \hat x_0 + \sqrt{1-\bar\alpha_s-\sigma^2} \epsilon_\theta(x_t, t) + \sigma z",
-    "6.12": r"\mathrm{distance}(\text{samples}, \text{data}) < 1.4 \mathrm{distance}(\text{data}, \text{data})",
+MEASURED = {  # lines about experiments: what they have to read
+    "0.4": r"1.1 \text{distance} (\text{diffusion}) < \text{distance} (\text{GAN})",
+    "0.5": r"\text{off} (\text{diffusion}) + 0.2 < \text{off} (\text{VAE})",
+    "5.5": r"\text{off} (\text{simple}) + 0.1 < \text{off} (\text{weighted})",
+    "5.6": r"\text{bits} (\text{drawn}) + 0.1 < \text{bits} (\text{simple})",
+    "6.12": r"5 \text{distance} (\text{with the forward process}) < \text{distance} (\text{without it})",
 }
 
 
-@pytest.mark.parametrize("tag", NUMERIC)
-def test_displayed_lines_that_are_checked_in_numbers(tag):
+@pytest.mark.parametrize("tag", MEASURED)
+def test_displayed_lines_that_were_measured(tag):
     (equation,) = (e for e in EQUATIONS if e.tag == tag)
-    assert tokens(equation.latex) == tokens(NUMERIC[tag])
+    assert PASSED[tag]["kind"] == "measured" and tokens(equation.latex) == tokens(MEASURED[tag])
 
 
 @pytest.mark.parametrize("equation", SYMBOLIC, ids=lambda e: e.tag)
@@ -419,7 +379,7 @@ def test_a_typo_in_a_displayed_line_is_found(equation):
     planted = typos(equation.latex)
     assert len(planted) >= 2
     for display in planted:
-        with contextlib.suppress(ValueError):  # cannot be read any more, which is found as well
+        with contextlib.suppress(ValueError, TypeError):  # cannot be read, or is refused, which is found as well
             assert not is_shown(display, PASSED[equation.tag]), display
 
 
@@ -441,38 +401,8 @@ def test_a_typo_in_a_displayed_line_is_found(equation):
 def test_further_typos_are_found(tag, old, new):
     (equation,) = (e for e in EQUATIONS if e.tag == tag)
     assert old in equation.latex
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, TypeError):
         assert not is_shown(equation.latex.replace(old, new, 1), PASSED[tag])
-
-
-@by_name
-def test_result_boxes_state_what_was_checked(path):
-    """Each formula with an equals sign in the box at the end is the right-hand side of an equation that the box cites."""
-    (box,) = (b for c in notebooks.cells(path) for b in re.findall(r"> \*\*The result of this chapter.*?\n\n", c["source"], re.S))
-    cited = [PASSED[tag] for tag in CITED.findall(box)]
-    named = [tokens(re.split(r"(?<!t)=", equation.latex)[0]) for equation in EQUATIONS]  # not the = of a lower limit
-    formulas = [f for f in re.findall(r"\$([^$]+)\$", box) if "=" in re.sub(r"_\{[^}]*\}", "", f)]
-    assert cited and (formulas or path.stem == "elbo")
-    for formula in formulas:
-        if any(tokens(formula) == tokens(NUMERIC.get(c["tag"], "")) for c in cited):
-            continue
-        assert any(c["rhs"] and same(sides(formula)[-1], recorded(c["rhs"])) for c in cited), formula
-        assert tokens(formula.split("=")[0]) in named, formula
-
-
-def test_displays_without_a_number_are_known():
-    """A display without a tag repeats an equation, or writes out what the text around it says."""
-    shown = [
-        display
-        for path in CHAPTERS
-        for text in notebooks.texts(path)
-        for display in notebooks.DISPLAY.findall(text)
-        if r"\tag" not in display
-    ]
-    by_hand, density_of_the_data, mean = shown
-    assert r"2\sigma_1^2\sigma_2^2" in by_hand
-    assert tokens(density_of_the_data) == tokens(r"p_\theta(x_0) = \int p_\theta(x_{0:T}) \mathrm{d}x_{1:T}")
-    assert is_shown(mean, PASSED["2.23"] | {"lhs": None})
 
 
 # ---- the chapters as notebooks ----
@@ -570,7 +500,7 @@ def test_no_check_can_be_silenced(path):
         assert tags <= ({"hide-input", "nbval-ignore-output"} if player else {"hide-input"}), cell["source"]
         assert not re.search(r"(?i)#\s*nbval", cell["source"]), cell["source"]
     for check in notebooks.checks(path):
-        call = "refute" if check["kind"] == "refuted" else "(verify|define|measure)"
+        call = "refute" if check["kind"] == "refuted" else "(prove|at_most|define|agree|measure)"
         assert re.search(rf'(?m)^{call}\("{re.escape(check["tag"])}"', cells[check["cell"]]["source"]), check["tag"]
 
 

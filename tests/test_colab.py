@@ -84,7 +84,7 @@ def test_chapter_installs_the_package_and_repeats_its_outputs_in_the_time_that_i
     claim = CLAIM.search(text[0])
     assert claim and claim[1] in AT_MOST, "the first cell does not say how long the chapter runs at most"
     solutions = re.findall(r"```python\n(.*?)```", "\n".join(text), re.S)
-    assert len(solutions) >= 3 and sum("assert" in s or "verify" in s for s in solutions) == len(solutions)
+    assert len(solutions) >= 3 and sum("assert" in s or "prove" in s for s in solutions) == len(solutions)
     folder, packages, env = colab(wheel)
     notebook = nbformat.read(path, as_version=4)
     code(notebook)[0].outputs.insert(0, new_output("stream", text=INSTALLED))

@@ -19,9 +19,9 @@ by_name = pytest.mark.parametrize("name", NAMES)
 
 
 def takes(name):
-    if name in ("ledger.CheckFailed", "metrics.Modes"):  # what is raised, and what is returned
+    if name in ("book.CheckFailed", "metrics.Modes"):  # what is raised, and what is returned
         return []
-    return [p for p in inspect.signature(NAMES[name]).parameters if p not in ("self", "args", "hints")]
+    return [p for p in inspect.signature(NAMES[name]).parameters if p not in ("self", "args", "hints", "options")]
 
 
 def told(name):

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from tinyddpm import figures
+from tinyddpm.book import figures
 
 
 def made(alt="A line that turns.", steps=(0, 5, 10)):

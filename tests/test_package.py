@@ -91,7 +91,7 @@ def test_nothing_is_installed_that_was_not_asked_for(clean, tmp_path):
 
 
 def test_import_loads_nothing_that_is_not_needed_yet(clean, tmp_path):
-    lazy = "{'sympy', 'matplotlib', 'sklearn', 'scipy', 'tqdm', 'tinyddpm.ledger', 'tinyddpm.figures', 'tinyddpm.cli'}"
+    lazy = "{'sympy', 'matplotlib', 'sklearn', 'scipy', 'tqdm', 'tinyddpm.book', 'tinyddpm.cli'}"
     code = f"import sys, torch; before = set(sys.modules); import tinyddpm; print({lazy} & set(sys.modules) - before)"
     assert run(clean / "python", "-c", code, cwd=tmp_path).strip() == "set()"
 
@@ -107,10 +107,13 @@ def test_import_costs_little_beside_that_of_torch(clean, tmp_path):
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("td.figures", "tinyddpm.figures needs matplotlib: pip install 'tinyddpm[book]'"),
+        ("td.book", "tinyddpm.book needs matplotlib: pip install 'tinyddpm[book]'"),
         ("td.data.digits()", "the digits need scikit-learn: pip install 'tinyddpm[book]'"),
         ("td.load_pretrained('two_moons').sample((1, 2), progress=True)", "progress=True needs tqdm: pip install 'tinyddpm[book]'"),
-        ("import sys; sys.modules['sympy'] = None; td.ledger", "tinyddpm.ledger needs SymPy: pip install 'tinyddpm[book]'"),
+        (
+            "import sys; sys.modules['matplotlib'] = sys; sys.modules['sympy'] = None; td.book",
+            "tinyddpm.book needs sympy: pip install 'tinyddpm[book]'",
+        ),
     ],
 )
 def test_what_is_missing_is_named_with_the_extra_that_brings_it(code, message, clean, tmp_path):

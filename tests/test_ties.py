@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyddpm as td
-from tinyddpm.ledger import N
+from tinyddpm.book import N
 
 PROVED = {c["tag"]: c["rhs"] for path in notebooks.chapters() for c in notebooks.checks(path) if c["kind"] != "refuted"}
 BETAS = st.lists(st.floats(1e-4, 0.9), min_size=1, max_size=6)

@@ -1,6 +1,6 @@
 """tinyddpm: denoising diffusion (DDPM) as a small, checked library. One module per chapter of the book.
 
-`tinyddpm.ledger` (needs SymPy) and `tinyddpm.figures` (needs matplotlib) are loaded when they are first used.
+`tinyddpm.book`, the book's own tools (they need SymPy and matplotlib), is loaded when it is first used.
 """
 
 import importlib
@@ -57,6 +57,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in ("figures", "ledger"):
-        return importlib.import_module(f"tinyddpm.{name}")
+    if name == "book":
+        return importlib.import_module("tinyddpm.book")
     raise AttributeError(f"module 'tinyddpm' has no attribute {name!r}")

@@ -15,9 +15,10 @@ MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#$|~^])")  # what a verdict does not mean
 PLACEHOLDER = "<!-- the equations -->"
 TO_SLIP = re.compile(r"\]\(\.\./chapters/[\w-]+\.ipynb#(slip-[\w-]+)\).*")
 MARK = {
-    "symbolic": "proved by SymPy",
-    "exact": "two computations agree",
-    "definition": "the code agrees with the formula",
+    "proved": "proved by SymPy",
+    "substituted": "substituted: a name is written out",
+    "agreed": "two computations agree",
+    "defined": "the code agrees with the formula",
     "measured": "measured in several runs",
 }
 
@@ -66,7 +67,7 @@ def add_verdicts(app, docname, source):
 
     def with_verdict(link):
         slip = app.slips.get(link[1])
-        return link[0] + ("\n\n✗ " + MARKDOWN.sub(r"\\\1", slip.verdict) if slip and slip.verdict else "")
+        return link[0] + ("\n\n✗ rejected: " + MARKDOWN.sub(r"\\\1", slip.verdict) if slip and slip.verdict else "")
 
     if not docname.startswith("chapters/"):
         source[0] = TO_SLIP.sub(with_verdict, source[0])
@@ -92,9 +93,8 @@ def fill_ledger(app, docname, source):
         for equation in equations:
             check = next(c for c in checks if c["tag"] == equation.tag and c["kind"] != "refuted")
             statement = f"{check['statement']}, " if check["statement"] else ""
-            entries.append(
-                f"**({equation.tag})** ✓ {statement}{MARK[check['kind']]}; {check['rejected']} broken versions rejected\n"
-            )
+            broken = f"; {check['rejected']} broken versions rejected" if check["rejected"] else ""
+            entries.append(f"**({equation.tag})** ✓ {statement}{MARK[check['kind']]}{broken}\n")
             entries.append(f"$${equation.formula}$$\n")
     source[0] = source[0].replace(PLACEHOLDER, "\n".join(entries))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from docutils.nodes import make_id
 
-from tinyddpm.ledger import MIME
+from tinyddpm.book.ledger import MIME
 
 ROOT = Path(__file__).parents[1]
 DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.S)

@@ -8,15 +8,12 @@ import re
 from collections.abc import Callable, Sequence
 from html import escape
 
-from tinyddpm._checks import check_callable, check_integer, check_number, check_type, wrong_type
+import matplotlib.pyplot as plt
+from matplotlib.animation import FuncAnimation
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-try:
-    import matplotlib.pyplot as plt
-    from matplotlib.animation import FuncAnimation
-    from matplotlib.figure import Figure
-    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("tinyddpm.figures needs matplotlib: pip install 'tinyddpm[book]'", name="matplotlib") from error
+from tinyddpm._checks import check_callable, check_integer, check_number, check_type, wrong_type
 
 __all__ = ["COLOR", "derivation", "player", "style"]
 
