@@ -69,6 +69,13 @@ def chain(text: str) -> tuple[list[str], list[str]]:
     return [" ".join(part) for part in parts], relations
 
 
+def parts(text: str) -> tuple[list[sp.Expr], list[str], set[sp.Expr]]:
+    """The expressions between the relations of a formula, the relations, and all that is a part of one of the expressions."""
+    texts, relations = chain(text)
+    readers = [Reader(side) for side in texts]
+    return [reader.whole() for reader in readers], relations, set().union(*(reader.parts for reader in readers))
+
+
 def cancels(text: str) -> bool:
     """Whether a name that a side of a formula shows drops out by itself, as x_t does in x_t - x_t: the side says nothing of it."""
     for side in chain(text)[0]:

@@ -366,11 +366,11 @@ SLIPS = {
 }  # fmt: skip
 
 
-def typos(display: str) -> list[str]:
+def typos(display: str, kinds: dict[str, str] = SLIPS) -> list[str]:
     """The line with one typo at one place, for every kind of typo and every place of it."""
     display = display.split(r"\qquad")[0]
     return [
-        display[: m.start()] + m.expand(new) + display[m.end() :] for old, new in SLIPS.items() for m in re.finditer(old, display)
+        display[: m.start()] + m.expand(new) + display[m.end() :] for old, new in kinds.items() for m in re.finditer(old, display)
     ]
 
 

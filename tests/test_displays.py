@@ -13,14 +13,14 @@ from functools import cache
 import notebooks
 import pytest
 import sympy as sp
+import test_book
 import worlds
-from latex import Reader, chain, stripped, symbol
-from test_book import CHAPTERS, CHECKS, EQUATIONS, PASSED, SLIPS, recorded
+from latex import parts, stripped, symbol
+from test_book import CHAPTERS, CHECKS, EQUATIONS, MEASURED, PASSED, SLIPS, recorded
 
 from tinyddpm.book import N
 
 LINES = {equation.tag: equation.latex for equation in EQUATIONS}
-MEASURED = {tag for tag, check in PASSED.items() if check["kind"] == "measured"}
 KINDS = ("paths", "codes", "gaussians", "noises", "levels", "batch", "rates", "walk", "jump")
 INEQUALITY = re.compile(r"\\[lg]e\b|<|>")
 
@@ -107,13 +107,8 @@ STILL_TRUE = {  # what an altered line has and the line had not, and why it is t
 
 
 def typos(display):
-    """The line with one typo at one place, for every kind of typo and every place of it."""
-    display = stripped(display)
-    return [
-        display[: m.start()] + m.expand(new) + display[m.end() :]
-        for old, new in (SLIPS | MORE).items()
-        for m in re.finditer(old, display)
-    ]
+    """Those of test_book and the further ones, in what is read of a line."""
+    return test_book.typos(stripped(display), SLIPS | MORE)
 
 
 def found_wrong(display, kinds, chapter):
@@ -335,21 +330,15 @@ def kind_without_number(chapter, display):
     return None
 
 
-def parts(text):
-    """The expressions between the relations of a formula, and the relations."""
-    texts, relations = chain(text)
-    return [Reader(side).whole() for side in texts], relations
-
-
 @cache
 def numbered():
-    return [parts(line) for tag, line in LINES.items() if tag not in MEASURED]
+    return [parts(line)[:2] for tag, line in LINES.items() if tag not in MEASURED]
 
 
 def is_copied(display):
     """Whether a display is a numbered line once more."""
     with contextlib.suppress(ValueError):
-        return parts(display) in numbered()
+        return parts(display)[:2] in numbered()
     return False
 
 

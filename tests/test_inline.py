@@ -9,9 +9,10 @@ from itertools import pairwise
 import notebooks
 import pytest
 import sympy as sp
-from latex import Reader, cancels, chain, tokens
-from test_book import CHAPTERS, EQUATIONS
-from test_displays import MEASURED, true, typos
+from latex import Reader, cancels, chain, parts, tokens
+from reasons import reasons
+from test_book import CHAPTERS, EQUATIONS, MEASURED
+from test_displays import true, typos
 
 LIST = notebooks.ROOT / "tests/formulas.md"
 PAGES = tuple(name for name in notebooks.pages() if not name.startswith("chapters/"))
@@ -54,13 +55,6 @@ def is_single(formula):
 
 
 # ---- parts of numbered lines ----
-
-
-def parts(formula):
-    """The expressions between the relations of a formula, the relations, and all that is a part of one of the expressions."""
-    texts, relations = chain(formula)
-    readers = [Reader(text) for text in texts]
-    return [reader.whole() for reader in readers], relations, set().union(*(reader.parts for reader in readers))
 
 
 @cache
@@ -139,11 +133,7 @@ def is_true_in_some_world(formula, chapter, given=()):
 @cache
 def listed():
     """The formulas of the list and their reasons, by its sections."""
-    sections = re.split(r"(?m)^## (.+)\n", LIST.read_text(encoding="utf-8"))[1:] if LIST.exists() else []
-    return {
-        title: {tuple(tokens(formula)): reason for formula, reason in re.findall(r"(?m)^\| \$(.+?)\$ \| (.+) \|$", body)}
-        for title, body in zip(sections[::2], sections[1::2], strict=True)
-    }
+    return {title: {tuple(tokens(formula.strip("$"))): reason for formula, reason in rows} for title, rows in reasons(LIST).items()}
 
 
 def section(where):

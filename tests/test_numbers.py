@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import notebooks
 import pytest
+from reasons import reasons
 from test_book import CHAPTERS
 
 LIST = notebooks.ROOT / "tests/numbers.md"
@@ -74,11 +75,7 @@ def is_in_a_cell(number, cell, chapter, percent):
 @lru_cache
 def listed():
     """The phrases of numbers.md, by chapter."""
-    parts = re.split(r"(?m)^## Chapter (\d)\n", LIST.read_text(encoding="utf-8"))
-    return {
-        int(n): re.findall(r"(?m)^\| (?!phrase|---)(.+?) \| (.+) \|$", text)
-        for n, text in zip(parts[1::2], parts[2::2], strict=True)
-    }
+    return {int(title.removeprefix("Chapter ")): rows for title, rows in reasons(LIST).items()}
 
 
 def phrased(phrase):

@@ -158,7 +158,7 @@ def inside(side: sp.Expr) -> sp.Expr:
     Raises:
         TypeError: a side is not of this form.
     """
-    whole = [d for d in side.atoms(KL) if isinstance(d.args[0], q) and is_path(d.args[0])]
+    whole = [d for d in side.atoms(KL) if isinstance(d.args[0], q) and is_path(*d.args[0].args)]
     side = side.xreplace({d: Mean(sp.log(d.args[0] / d.args[1])) for d in whole})  # a mean over the whole path, by definition
     terms = [term.as_coeff_Mul() for term in sp.Add.make_args(side)]
     means = [(factor, mean) for factor, mean in terms if isinstance(mean, Mean)]
@@ -177,16 +177,16 @@ def inside(side: sp.Expr) -> sp.Expr:
     return side.replace(KL, lambda first, second: sp.log(first / second))
 
 
-def is_path(density: Density) -> bool:
-    """Whether it is that of x_1, ..., x_T given x_0."""
-    return isinstance(density.args[0], States) and density.args[0].args[0] == 1 and density.args[1:] == (0,)
+def is_path(of: sp.Expr, *given: sp.Expr) -> bool:
+    """Whether these are the arguments of the density of x_1, ..., x_T given x_0."""
+    return isinstance(of, States) and of.args[0] == 1 and given == (0,)
 
 
 def written_out(side: sp.Expr, steps: bool) -> sp.Expr:
     """The densities of a side by those that they are made of: Bayes' rule and, if asked for, paths as products of `steps`."""
 
     def of_q(*args: sp.Expr) -> sp.Expr:
-        if steps and isinstance(args[0], States) and args[0].args[0] == 1 and args[1:] == (0,):
+        if steps and is_path(*args):
             return sp.Product(q(ANY, ANY - 1), (ANY, *args[0].args))  # Eq. (1.3)
         if len(args) == 3 and args[1] - args[0] == 1 and args[2] == 0:
             before, now, _ = args
@@ -194,7 +194,7 @@ def written_out(side: sp.Expr, steps: bool) -> sp.Expr:
         return q(*args)
 
     def of_p(*args: sp.Expr) -> sp.Expr:
-        if isinstance(args[0], States) and args[0].args[0] == 1 and args[1:] == (0,):
+        if is_path(*args):
             return of_p(States(0, args[0].args[1])) / p_theta(0)  # a conditional density
         if steps and isinstance(args[0], States) and args[0].args[0] == 0 and not args[1:]:
             return p(args[0].args[1]) * sp.Product(p_theta(ANY - 1, ANY), (ANY, 1, args[0].args[1]))  # Eq. (2.4)

@@ -36,6 +36,7 @@ from tinyddpm.book.proof import (
     plain,
     point,
     prove_at_most,
+    rejections,
 )
 from tinyddpm.book.watch import Origin, watch
 
@@ -128,7 +129,8 @@ def prove(
         ✓ (1.1) proved: left − right = 0; rejects 17 broken versions
     """
     claim = _claim(tag, lhs, rhs, given, noise, new, induction)
-    broken = _broken(tag, broken, statement)
+    _check_common(tag, broken, statement)
+    broken = broken or {}
     if new is not None and _noises.get(new, tag) != tag:
         raise DoesNotHold(tag, f"{plain(new)} is a noise of ({_noises[new]}) already, and no new one")
     sources = [_sources(symbol) for symbol in noise]
@@ -181,7 +183,7 @@ def at_most(
         ✓ (1.1) proved: from 0 to oo, right − left is smallest where its slope is 0 or
           at an end, and ≥ 0 there; rejects 3 broken versions
     """
-    _broken(tag, None, statement)
+    _check_common(tag, statement=statement)
     low, high = _expression("low", low), _expression("high", high)
     if (over is None) == (gap is None):
         raise TypeError(f"({tag}) give either over= or gap=")
@@ -192,8 +194,11 @@ def at_most(
         if over is not None:
             prove_at_most(tag, low, high, over[0], *map(sp.sympify, over[1:]))
         else:
-            _gibbs(tag, low, high, _expression("gap", gap))
+            _gibbs(tag, low, high, gap)
 
+    if over is None:
+        gap = _expression("gap", gap)
+        _check_gap(tag, gap)
     show_it()
     rejected = 0
     for wrong in [*({"high": slip} for _, slip in slips(high, [])), *({"low": slip} for _, slip in slips(low, []))]:
@@ -214,14 +219,18 @@ def at_most(
     Check(tag, "proved", f"proved: {verdict}", statement, rejected, (), sp.srepr(low), sp.srepr(high)).show()
 
 
-def _gibbs(tag: str, low: sp.Expr, high: sp.Expr, gap: sp.Expr) -> None:
-    """Gibbs' inequality, for a difference that is `gap`."""
+def _check_gap(tag: str, gap: sp.Expr) -> None:
+    """Gibbs' inequality: a sum of divergences is never negative, because log y <= y - 1."""
     divergences = {d: sp.Symbol(f"d{i}", nonnegative=True) for i, d in enumerate(sorted(gap.atoms(KL), key=str))}
     if not gap.xreplace(divergences).is_nonnegative or gap.xreplace(divergences).free_symbols != set(divergences.values()):
         raise DoesNotHold(tag, f"{plain(gap)} is not a sum of divergences")
     y = sp.Symbol("y", positive=True)
     prove_at_most(tag, sp.log(y), y - 1, y, sp.Integer(0), sp.oo)
-    found, divergence = (Claim(tag, side, gap).compared(side)[0] for side in (high - low, gap))
+
+
+def _gibbs(tag: str, low: sp.Expr, high: sp.Expr, gap: sp.Expr) -> None:
+    """Shows low <= high, from a difference that is `gap` or a multiple of it."""
+    (found,), (divergence,) = Claim(tag, high - low, gap).sides
     times = sp.simplify(sp.expand_log(found) / sp.expand_log(divergence))
     if times.is_number and times.is_nonnegative:
         return
@@ -250,7 +259,7 @@ def refute(tag: str, *, slip: str, **changed: Any) -> None:
         ✗ rejected: the mixed term is forgotten: left − right = 2*x; it is -2.47 at x =
           -1.236
     """
-    _broken(tag, None, None)
+    _check_common(tag)
     if not isinstance(slip, str):
         raise wrong_type("slip", slip, "words")
     if tag not in _checked:
@@ -298,12 +307,12 @@ def define(
         >>> define("1.1", 1 - beta, lambda beta: td.Schedule([beta]).alpha[1], [beta])
         ✓ (1.1) the code computes the formula to 1e-12; rejects 8 broken versions
     """
-    broken = _broken(tag, broken, statement, given, rtol)
+    _check_common(tag, broken, statement, given, rtol)
     _check_symbols("args", args)
     _check_symbols("floats", floats)
     check_callable("code", code)
     name, formula = formula.args if isinstance(formula, sp.Equality) else (None, formula)
-    formula, given = _expression("formula", formula), given or {}
+    formula, given, broken = _expression("formula", formula), given or {}, broken or {}
     if unknown := meant(formula, given).free_symbols - set(args):
         raise TypeError(f"({tag}) the formula has symbols that are not in args: {', '.join(sorted(map(plain, unknown)))}")
     _check_name(tag, name, formula, args)
@@ -337,20 +346,17 @@ def define(
     def values(expr: Any) -> np.ndarray[Any, Any]:
         return np.array([value(expr, at) for at in points])
 
-    claimed, rejected, matter = values(formula), 0, dict.fromkeys(sorted(formula.free_symbols, key=str), False)
+    def rejects(wrong: Any) -> bool:
+        return relative_error(values(wrong), computed) > rtol
+
+    claimed = values(formula)
     _compare(tag, claimed, computed, rtol)
-    for symbol, slip in slips(formula, sorted({*args, *formula.free_symbols}, key=str)):
-        found = values(slip)
-        wrong = relative_error(found, computed) > rtol
-        rejected += wrong
-        if symbol is not None:
-            matter[symbol] = matter[symbol] or wrong
-        if not wrong and not np.allclose(found, claimed, rtol=1e-14, atol=0):  # else the claim itself, such as -0 for 0
-            raise CheckFailed(f"({tag}) the check accepts a broken version of its claim: {plain(slip)}")
-    if idle := [plain(s) for s, matters in matter.items() if not matters]:
-        raise CheckFailed(f"({tag}) shows {', '.join(idle)}, on which its claim does not depend")
+    rejected = rejections(tag, (
+        slips(formula, sorted({*args, *formula.free_symbols}, key=str)), rejects,
+        lambda slip: np.allclose(values(slip), claimed, rtol=1e-14, atol=0),  # such as -0 for 0
+    ), shown=formula.free_symbols)  # fmt: skip
     for wrong_name, expr in broken.items():
-        if relative_error(values(expr), computed) <= rtol:
+        if not rejects(expr):
             raise CheckFailed(f"({tag}) the check accepts the broken version {wrong_name!r}")
     _checked[tag] = lambda *, formula: _compare(tag, values(_expression("formula", formula)), computed, rtol)
     verdict = f"the code computes the formula to {rtol:.0e}"
@@ -387,7 +393,8 @@ def agree(
         ✓ (1.2) two computations agree to 1e-10; they call no function and read no value
           in common
     """
-    broken = _broken(tag, broken, statement, None, rtol)
+    _check_common(tag, broken, statement, rtol=rtol)
+    broken = broken or {}
     check_callable("claim", claim)
     check_callable("other", other)
     if claim is other:
@@ -441,7 +448,7 @@ def measure(
         ✓ (1.1) measured: lower by more than 0.5 in 5 and 5 runs; of the experiments
           with exchanged names, at most 1 in 100 show that
     """
-    _broken(tag, None, statement)
+    _check_common(tag, statement=statement)
     check_flag("paired", paired)
     if check_number("by", by, -math.inf, math.inf) < 0 or check_number("factor", factor, 0, math.inf) < 1:
         raise ValueError(f"({tag}) by = {by}, factor = {factor}: expected at least 0 and 1, for the claim is that low is lower")
@@ -463,8 +470,8 @@ def measure(
         raise CheckFailed(f"({tag}) has runs that all gave the same: they are one run")
     effect = f"by a factor of more than {factor:g} " if factor != 1 else f"by more than {by:g} " if by else ""
     if not (b.mean() - a.mean() > by + 1e-12 * abs(b).max() and chance <= LEVEL):
-        by_chance = f"{chance:.2g} of the experiments with exchanged names"
-        raise DoesNotHold(tag, f"it is not lower {effect}or chance alone shows it: {by_chance}")
+        shown = f"{chance:.2g} of the experiments with exchanged names"
+        raise DoesNotHold(tag, f"it is not lower {effect}or chance alone shows it: {shown}")
     runs = f"{len(a)} pairs of runs" if paired else f"{len(a)} and {len(b)} runs"
     by_chance = "of the experiments with exchanged names, at most 1 in 100 show that"
     Check(tag, "measured", f"measured: lower {effect}in {runs}; {by_chance}", statement).show()
@@ -515,7 +522,7 @@ def _claim(
     new: sp.Symbol | None = None, induction: sp.Symbol | None = None,
 ) -> Claim:  # fmt: skip
     """A claim whose parts were looked at."""
-    _broken(tag, None, None, given)
+    _check_common(tag, given=given)
     _check_symbols("noise", noise)
     given = given or {}
     lhs, rhs = _expression("lhs", lhs), _expression("rhs", rhs)
@@ -552,10 +559,8 @@ def _claim(
     return Claim(tag, lhs, rhs, given, tuple(noise), new, induction)
 
 
-def _broken(
-    tag: str, broken: Mapping[str, Any] | None, statement: object, given: object = None, rtol: float = 1.0
-) -> Mapping[str, Any]:
-    """Looks at what all checks take, and returns the broken versions."""
+def _check_common(tag: str, broken: object = None, statement: object = None, given: object = None, rtol: float = 1.0) -> None:
+    """What all checks take."""
     if not isinstance(tag, str) or not re.fullmatch(r"\d+\.\d+", tag):
         raise ValueError(f"tag = {tag!r} is not chapter.number, such as '2.7'")
     for name, value, expected, what in (
@@ -567,7 +572,6 @@ def _broken(
             raise wrong_type(f"({tag}) {name}", value, what)
     if check_number("rtol", rtol, -math.inf, math.inf) < 0:
         raise ValueError(f"rtol = {rtol} is below 0")
-    return broken or {}
 
 
 def _check_name(tag: str, name: sp.Expr | None, formula: sp.Expr, args: Sequence[sp.Symbol]) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import mpmath
 import sympy as sp
 from sympy.core.function import AppliedUndef
 
-from tinyddpm.book.broken import slips
+from tinyddpm.book.broken import Slip, slips
 from tinyddpm.book.densities import KL, Density, N, inside, written_out
 
 LETTERS = {
@@ -66,10 +67,14 @@ class Claim:
         self._tell_names_apart()
         if self.new is not None and (self.new in self.noise or self.lhs.has(self.new) or self.meaning(self.lhs).has(self.new)):
             raise DoesNotHold(self.tag, f"{plain(self.new)} is a noise of the left side already, and no new one")
-        left, right = self.compared(self.lhs), self.compared(self.rhs, claimed=True)
-        for a, b in zip(left, right, strict=True):
+        for a, b in zip(*self.sides, strict=True):
             prove_equal(self.tag, a, b)
         return self.new is None and self._only_names()
+
+    @cached_property
+    def sides(self) -> tuple[tuple[sp.Expr, ...], tuple[sp.Expr, ...]]:
+        """What is compared of the two sides: worked out once, for an integral takes seconds."""
+        return self.compared(self.lhs), self.compared(self.rhs, claimed=True)
 
     def _only_names(self) -> bool:
         """Whether one side, with its names written out, is the other as it stands."""
@@ -90,37 +95,24 @@ class Claim:
 
     def slips(self) -> int:
         """How many broken versions of it the proof rejects; raises if it accepts one, or if a symbol plays no part in it."""
-        left, right = self.compared(self.lhs), self.compared(self.rhs, claimed=True)
-
-        def accepts(slip: sp.Expr, claimed: bool, agree: Callable[[sp.Expr, sp.Expr], bool]) -> bool:
-            try:
-                return all(map(agree, self.compared(slip, claimed), left if claimed else right))
-            except (CheckFailed, TypeError):  # not even of the form of the claim
-                return False
-
         symbols = sorted((self.lhs.free_symbols | self.rhs.free_symbols) - {*self.noise, self.new}, key=str)
-        matter: dict[sp.Symbol, bool] = {}
         # Each slip of an integral or of an open sum would take seconds.
         heavy = self.induction is None and self.lhs.has(sp.Integral, sp.Sum, sp.Product, sp.Limit)
-        rejected = 0
-        for side, claimed in ((self.rhs, True), (self.lhs, False)):
-            for symbol, slip in [] if heavy and not claimed else slips(side, symbols):
-                wrong = not accepts(slip, claimed, same_numbers)
-                rejected += wrong
-                if symbol is not None:
-                    matter[symbol] = matter.get(symbol, False) or wrong
-                if not wrong and not accepts(slip, claimed, is_zero):  # what SymPy proves too is no slip, but the same claim
-                    raise CheckFailed(f"({self.tag}) the check accepts a broken version of its claim: {plain(slip)}")
-        if idle := [plain(s) for s, matters in matter.items() if not matters]:
-            raise CheckFailed(f"({self.tag}) shows {', '.join(idle)}, on which its claim does not depend")
-        return rejected
 
-    def accepts(self, wrong: sp.Expr) -> bool:
-        """Whether the proof would accept another right-hand side."""
+        def versions(side: sp.Expr, claimed: bool) -> Versions:
+            return (
+                slips(side, symbols),
+                lambda slip: not self.accepts(slip, claimed),
+                lambda slip: self.accepts(slip, claimed, is_zero),  # what SymPy proves too is no slip, but the same claim
+            )
+
+        return rejections(self.tag, versions(self.rhs, True), *([] if heavy else [versions(self.lhs, False)]))
+
+    def accepts(self, wrong: sp.Expr, claimed: bool = True, agree: Callable[[sp.Expr, sp.Expr], bool] | None = None) -> bool:
+        """Whether the proof would accept another right side, or another left one: as numbers, or as `agree` says."""
         try:
-            other = replace(self, rhs=wrong)
-            return all(map(same_numbers, other.compared(self.lhs), other.compared(wrong, claimed=True)))
-        except (CheckFailed, TypeError):
+            return all(map(agree or same_numbers, self.compared(wrong, claimed), self.sides[0 if claimed else 1]))
+        except (CheckFailed, TypeError):  # not even of the form of the claim
             return False
 
     def meaning(self, side: sp.Expr) -> sp.Expr:
@@ -145,6 +137,29 @@ class Claim:
             raise CheckFailed(f"({self.tag}) {plain(side)} is not a mean plus {kind}")
         std = coefficients[0] if claimed else sp.sqrt(sp.expand(sum(c**2 for c in coefficients)))
         return side.subs(dict.fromkeys([*self.noise, self.new], 0)), std
+
+
+Versions = tuple[Iterable[Slip], Callable[[sp.Expr], bool], Callable[[sp.Expr], bool]]
+
+
+def rejections(tag: str, *sides: Versions, shown: Iterable[sp.Symbol] = ()) -> int:
+    """How many broken versions a check rejects: of each side its slips, what rejects one, and whether it says the same after all.
+
+    Raises if another one is accepted; or if a symbol may be changed in any one place without being noticed, be it one of those
+    that were changed or of those that are `shown`.
+    """
+    matter, rejected = dict.fromkeys(sorted(shown, key=str), False), 0
+    for versions, rejects, says_the_same in sides:
+        for symbol, slip in versions:
+            wrong = rejects(slip)
+            rejected += wrong
+            if symbol is not None:
+                matter[symbol] = matter.get(symbol, False) or wrong
+            if not wrong and not says_the_same(slip):
+                raise CheckFailed(f"({tag}) the check accepts a broken version of its claim: {plain(slip)}")
+    if idle := [plain(symbol) for symbol, matters in matter.items() if not matters]:
+        raise CheckFailed(f"({tag}) shows {', '.join(idle)}, on which its claim does not depend")
+    return rejected
 
 
 def meant(side: sp.Expr, given: Mapping[sp.Symbol, Any]) -> sp.Expr:
