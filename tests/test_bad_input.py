@@ -610,7 +610,9 @@ CASES += [
         "floats": symbols("floats"),
         "args": [*symbols("args"), ((b,), TypeError, r"^\(1\.1\) the formula has symbols that are not in args: a$")]}),
     ("book.measure", MEASURED, {
-        "tag": tag(), "by": [case for case in number("by") if case[0] != 0], "factor": number("factor"),
+        "tag": tag(), "factor": number("factor"),
+        "by": [(-1.0, ValueError, r"^\(1\.1\) by = -1\.0, factor = 1\.0: expected at least 0 and 1"),
+               (math.inf, ValueError, r"^by = inf is outside \(-inf, inf\)$")],
         "paired": flag("paired"), "statement": statement(),
         "low": [*numbers("low"), ([1.0, 1.2], ledger.CheckFailed, r"^\(1\.1\) has too few runs, 2 and 5")],
         "high": [*numbers("high"), ([[5.0, 5.2]], ledger.CheckFailed, r"^\(1\.1\) compares \(5,\) with \(1, 2\) results$")]}),
