@@ -6,3 +6,42 @@ const fit = () => document.querySelectorAll("span.math").forEach(math => {
 });
 addEventListener("load", () => window.MathJax?.startup?.promise?.then(fit));
 addEventListener("resize", fit);
+
+// "Ideas" or "everything": whether set-up, checks and plotting are folded. Each fold opens by itself too. The choice is remembered.
+const remember = { get: () => { try { return localStorage.tinyddpmShow; } catch { return null; } },
+                   set: value => { try { localStorage.tinyddpmShow = value; } catch {} } };
+addEventListener("DOMContentLoaded", () => {
+  const folds = [...document.querySelectorAll("details:is(.fold, .machinery)")];
+  const title = document.querySelector("article h1");
+  if (!folds.length || !title) return;
+  const control = document.createElement("div");
+  control.className = "depth";
+  control.setAttribute("role", "group");
+  control.setAttribute("aria-label", "Show");
+  const choices = ["ideas", "everything"].map(name => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = name;
+    button.title = name === "ideas" ? "Fold set-up, checks and plotting" : "Unfold all code and all checks";
+    button.addEventListener("click", () => {
+      const seen = [...document.querySelectorAll("article section > *")].find(node => node.getBoundingClientRect().bottom > 0);
+      const top = seen?.getBoundingClientRect().top;
+      show(name);
+      remember.set(name);
+      if (seen) scrollBy({ top: seen.getBoundingClientRect().top - top, behavior: "instant" });
+    });
+    return button;
+  });
+  const show = name => {
+    choices.forEach(button => button.setAttribute("aria-pressed", button.textContent === name));
+    folds.forEach(fold => fold.open = name === "everything");
+  };
+  control.append(...choices);
+  title.after(control);
+  show(remember.get() === "everything" ? "everything" : "ideas");
+  // A place inside a fold, or a word that was searched for, is shown.
+  const reveal = () => [location.hash && document.getElementById(location.hash.slice(1)), ...document.querySelectorAll(".highlighted")]
+    .forEach(node => { for (let fold = node?.closest?.("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true; });
+  reveal();
+  addEventListener("hashchange", reveal);
+});

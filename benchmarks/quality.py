@@ -104,17 +104,17 @@ class Truth:
 
     def __init__(self, source: Source) -> None:
         self.sets = [source(POINTS, seeded(4000 + i)) for i in range(REFERENCES)]
-        self.floor = statistics.mean(sliced_wasserstein(*pair) for pair in itertools.combinations(self.sets, 2))
+        self.baseline = statistics.mean(sliced_wasserstein(*pair) for pair in itertools.combinations(self.sets, 2))
 
     def ratio(self, samples: Tensor) -> float:
         """How far samples are from the true sets, over how far these are from one another."""
-        return statistics.mean(sliced_wasserstein(samples, true) for true in self.sets) / self.floor
+        return statistics.mean(sliced_wasserstein(samples, true) for true in self.sets) / self.baseline
 
 
 def run_points(seeds: int, everything: bool) -> None:
     """Prints the tables for the sets of points."""
     truth = {name: Truth(source) for name, source in SETS.items()}
-    print("Distance to true points over the floor: mean over the seeds; geometric mean over the sets, least and greatest.\n")
+    print("Distance to true points over the baseline: mean over the seeds; geometric mean over the sets, least and greatest.\n")
     print(f"{'':30}" + "".join(f"{name:>17}" for name in SETS) + f"{'geometric mean':>24}")
     ring: dict[str, list[Tensor]] = {}
     for name, method in methods(everything).items():
@@ -161,7 +161,7 @@ class Judge:
             warnings.simplefilter("ignore")  # it is still learning after its 200 rounds, but good enough to judge
             self.network = MLPClassifier(64, random_state=0)
             self.network.fit(self.train.flatten(1).numpy(), td.data.digit_labels("train").numpy())
-        self.floor = frechet_distance(self.features(self.train), self.features(self.test))
+        self.baseline = frechet_distance(self.features(self.train), self.features(self.test))
         self.near = nearest(self.test, self.train)[0].quantile(0.02)
 
     def features(self, pictures: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ class Judge:
 
     def score(self, pictures: Tensor) -> Score:
         """What these pictures get."""
-        frechet = frechet_distance(self.features(pictures), self.features(self.test)) / self.floor
+        frechet = frechet_distance(self.features(pictures), self.features(self.test)) / self.baseline
         counts = torch.bincount(torch.from_numpy(self.network.predict(pictures.flatten(1).numpy())), minlength=10)
         copies = (nearest(pictures, self.train)[0] < self.near).double().mean()
         return Score(frechet, int((counts >= len(pictures) / 100).sum()), float(copies))
@@ -212,7 +212,7 @@ def run_digits() -> None:
     }
     print(f"{len(judge.train)} pictures a set, {DIGITS_DRAWS} sets: mean, least and greatest. The test part has 2 % near copies.\n")
     print("The training part, redrawn with replacement, is what a model gets that has learned exactly the right law.\n")
-    print(f"{'':25}{'Fréchet over floor':>26}{'sets joined':>14}{'classes':>16}{'near copies %':>24}")
+    print(f"{'':25}{'Fréchet over base':>26}{'sets joined':>14}{'classes':>16}{'near copies %':>24}")
     for name, draw in rows.items():
         sets = [draw(seed) for seed in range(DIGITS_DRAWS)]
         scores, joined = [judge.score(pictures) for pictures in sets], judge.score(torch.cat(sets)).frechet

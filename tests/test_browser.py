@@ -181,6 +181,61 @@ def test_a_click_on_a_citation_shows_the_equation(browser, html, width):
             }"""), page.url  # fmt: skip
 
 
+LENGTH = "document.querySelector('article').scrollHeight"
+FOLDS = "[...document.querySelectorAll('details:is(.fold, .machinery)')].map(fold => fold.open)"
+
+
+@chapters_only
+def test_a_page_of_ideas_is_a_quarter_shorter_than_one_of_everything(desk):
+    """At a desk and on a phone, and the reader stays where he is when he asks for the other."""
+    ideas, everything = (desk.get_by_role("button", name=name, exact=True) for name in ("ideas", "everything"))
+    for width in (1280, PHONES[0]):
+        desk.set_viewport_size({"width": width, "height": 800})
+        assert not any(desk.evaluate(FOLDS)) and ideas.get_attribute("aria-pressed") == "true"
+        short = desk.evaluate(LENGTH)
+        desk.evaluate("document.querySelector('#what-is-now-known').scrollIntoView({ behavior: 'instant' })")
+        before = desk.evaluate("document.querySelector('#what-is-now-known').getBoundingClientRect().top")
+        everything.dispatch_event("click")
+        assert all(desk.evaluate(FOLDS)) and everything.get_attribute("aria-pressed") == "true"
+        assert abs(desk.evaluate("document.querySelector('#what-is-now-known').getBoundingClientRect().top") - before) < 3
+        assert short < 0.75 * desk.evaluate(LENGTH)
+        ideas.dispatch_event("click")
+
+
+def test_the_choice_between_ideas_and_everything_is_remembered_on_all_pages(browser, html):
+    with visit(browser, (html / CHAPTERS[1]).as_uri(), 1280) as page:
+        page.get_by_role("button", name="everything").click()
+        for name in CHAPTERS[1:3]:
+            page.goto((html / name).as_uri())
+            assert all(page.evaluate(FOLDS))
+        page.get_by_role("button", name="ideas").click()
+        page.reload()
+        assert not any(page.evaluate(FOLDS)) and page.faults == []
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without"])
+def test_the_mark_of_a_check_opens_its_verdict(browser, html, scripts):
+    """It stands beside its equation, on no line of its own, and answers to the mouse and to a key."""
+    with visit(browser, (html / "chapters/posterior.html").as_uri(), 1280, java_script_enabled=scripts) as page:
+        mark = page.locator("#eq-2-15 ~ details.check").first.locator("summary")
+        formula = page.locator("#eq-2-15 ~ div.math").first
+        assert mark.bounding_box()["y"] < formula.bounding_box()["y"] + formula.bounding_box()["height"] + 5
+        verdict = page.get_by_text("✓ (2.15) proved")
+        assert not verdict.is_visible()
+        mark.click()
+        assert verdict.is_visible()
+        mark.press("Enter")
+        assert not verdict.is_visible()
+
+
+def test_a_place_in_a_fold_is_shown_to_who_comes_for_it(browser, html):
+    with visit(browser, (html / "chapters/posterior.html").as_uri() + "?highlight=btilde_t", 1280) as page:
+        page.evaluate("document.querySelector('details.check pre').id = 'there'")
+        assert not page.locator("#there").is_visible()
+        page.evaluate("location.hash = '#there'")
+        page.locator("#there").wait_for(state="visible")
+
+
 @pytest.mark.parametrize("name", PLAYERS, indirect=True)
 def test_players_play_and_follow_their_slider(desk, html, name):
     players = desk.locator(".animation").all()
@@ -245,7 +300,7 @@ def test_buttons_give_this_notebook(desk, html, name):
     sync_api.expect(download).to_be_visible()
     given = nbformat.read(html.joinpath(name).parent / download.get_attribute("href"), as_version=nbformat.NO_CONVERT)
     nbformat.validate(given)
-    assert given == nbformat.read(source(name), as_version=nbformat.NO_CONVERT)
+    assert given == nbformat.read(html.parents[1] / notebook, as_version=nbformat.NO_CONVERT)
 
 
 @chapters_only
@@ -298,6 +353,13 @@ def test_wide_formulas_scroll_in_their_own_box(phone, name):
     assert {*map(tuple, boxes)} <= {("auto", True, 0)}  # the last: a keyboard can move it
     if name == max(CHAPTERS, key=lambda name: len(notebooks.equations(source(name)))):
         assert boxes
+
+
+@chapters_only
+def test_at_a_desk_every_formula_is_as_wide_as_the_text_at_most(desk):
+    wide = desk.locator("article div.math mjx-container").evaluate_all("""boxes => boxes
+        .filter(box => box.scrollWidth > box.clientWidth + 1).map(box => box.textContent.slice(0, 80))""")
+    assert wide == []
 
 
 def hindrances(page) -> list[str]:

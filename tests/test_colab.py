@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from markdown_it import MarkdownIt
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from set_repository import repository_url
 
 import tinyddpm as td
 
@@ -103,22 +105,47 @@ def test_chapter_installs_the_package_and_repeats_its_outputs_in_the_time_that_i
     assert out.returncode == 0 and every_cell, out.stdout + out.stderr
 
 
-def test_every_chapter_begins_with_the_same_code():
-    assert len({code(nbformat.read(path, as_version=4))[0].source for path in CHAPTERS}) == 1
+def test_every_chapter_begins_with_the_same_code_which_knows_the_repository():
+    (first,) = {code(nbformat.read(path, as_version=4))[0].source for path in CHAPTERS}
+    assert re.findall(r"git\+(.*?)\"", first) == [repository_url(notebooks.ROOT / "_config.yml")]
+
+
+def first_cell(folder, env, repository):
+    """The outputs of the first cell of a chapter, where the address of its repository leads to a folder here; it may fail."""
+    address = {"GIT_CONFIG_KEY_0": f"url.{repository.as_uri()}.insteadOf", "GIT_CONFIG_COUNT": "1"}
+    address["GIT_CONFIG_VALUE_0"] = repository_url(notebooks.ROOT / "_config.yml")
+    install = code(nbformat.read(CHAPTERS[0], as_version=4))[0]
+    resources = {"metadata": {"path": str(folder)}}
+    client = NotebookClient(new_notebook(cells=[install]), kernel_name="colab", timeout=300, resources=resources)
+    try:
+        client.execute(env={**env, **address})
+    except CellExecutionError:
+        assert install.outputs[-1].output_type == "error"
+    return install.outputs
 
 
 @pytest.mark.parametrize("lacking", ["tinyddpm", "tqdm"])
 def test_first_cell_says_what_is_wrong_where_the_package_cannot_be_had(lacking, colab, wheel):
-    """An index without the package, or without what it requires: an error that helps, not a success that is none."""
-    install = code(nbformat.read(CHAPTERS[0], as_version=4))[0]
+    """An index without the package or what it requires, and no repository: an error that helps, not a success that is none."""
     folder, _, env = colab(None if lacking == "tinyddpm" else wheel, [name for name in USUAL if name != lacking])
-    notebook = new_notebook(cells=[install])
-    client = NotebookClient(notebook, kernel_name="colab", timeout=300, resources={"metadata": {"path": str(folder)}})
-    with pytest.raises(CellExecutionError, match="tinyddpm could not be installed: pip's message above says why"):
-        client.execute(env=env)
-    *above, error = install.outputs
+    *above, error = first_cell(folder, env, folder / "nowhere")
     assert f"No matching distribution found for {lacking}" in "".join(output.text for output in above)
-    assert error.ename == "ModuleNotFoundError"
+    assert error.output_type == "error" and error.evalue == "tinyddpm is missing: pip says above why"
+
+
+def test_first_cell_takes_the_package_from_its_repository_where_the_index_has_none(colab, tmp_path):
+    source = tmp_path / "repository"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(notebooks.ROOT / name, source)
+    shutil.copytree(notebooks.ROOT / "tinyddpm", source / "tinyddpm", ignore=shutil.ignore_patterns("__pycache__"))
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
+        subprocess.run([*git, *command], cwd=source, check=True)
+    folder, packages, env = colab(None, (*USUAL, "hatchling"))
+    outputs = first_cell(folder, {**env, "PIP_NO_BUILD_ISOLATION": "0"}, source)  # 0: the index here has nothing to build with
+    assert outputs[-1].get("text", "").endswith(f"tinyddpm {td.__version__}\n"), outputs
+    assert (packages / "tinyddpm" / "nets.py").is_file()
 
 
 # ---- as Colab shows them ----

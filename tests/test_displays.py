@@ -101,8 +101,8 @@ STILL_TRUE = {  # what an altered line has and the line had not, and why it is t
     r"\bar\epsilon_t+\epsilon_\theta(x_t, t)": "the least over all functions is the same for a function and its negative",
     r"\le 1+\beta": "a larger right side", r"\le 2-\beta": "a larger right side",
     r"\big(y+u;": "the density of u is even", r"(u - w\,\epsilon)": "the density of the noise is even",
-    r"\sqrt{\alpha_1}": "in the first step there is one rate", r"1-\alpha_1": "the same",
-    r"\;\epsilon_1": "in the first step there is one noise",
+    r"\sqrt{\alpha_1}": "in the step t = 1 there is one rate", r"1-\alpha_1": "the same",
+    r"\;\epsilon_1": "in the step t = 1 there is one noise",
 }  # fmt: skip
 
 
@@ -188,7 +188,7 @@ CONSISTENT = [  # a line, and what is altered in it: errors that its check "prov
     ("2.7", r"q(x_{t-1} \mid x_t, x_0)", r"q(x_{t-1} \mid x_t)"),
     ("2.8", r"q(x_{t-1} \mid x_t, x_0)", r"q(x_{t-1} \mid x_t)"),
     ("2.8", r"= \sqrt", r"= 2\sqrt"),
-    ("2.11", "+ C(", "+ 2 C("),
+    ("2.10", "+ C(", "+ 2 C("),
     ("2.13", r"\tilde\beta_t", r"\tilde\beta_{t-1}"),
     ("2.13", r"\tilde\beta_t", r"\sigma_t"),
     ("2.15", r"{1-\bar\alpha_t}", r"{2-\alpha_t-\bar\alpha_t}"),
@@ -210,7 +210,7 @@ CONSISTENT = [  # a line, and what is altered in it: errors that its check "prov
     ("4.13", r"\bar\alpha_t", r"\alpha_t"),
     ("4.14", r" - \sqrt{1-\bar\alpha_t}\,v_t", r" + \sqrt{1-\bar\alpha_t}\,v_t"),
     ("4.16", r"\frac{\bar\alpha_t}", r"\frac{4\bar\alpha_t}"),
-    ("6.3", r"V_{t-1} =", "V_t ="),
+    ("6.3", r"S_{t-1} =", "S_t ="),
     ("6.9", r"\sigma^2", r"\sigma"),
 ]
 

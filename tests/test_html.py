@@ -76,12 +76,21 @@ def test_buttons_open_the_fork(html, pages):
         links = [a["href"] for a in pages[name.replace(".ipynb", ".html")].find_all("a", href=True)]
         assert f"https://colab.research.google.com/github/somebody/their-fork/blob/trunk/{name}" in links
         (download,) = {link for link in links if link.endswith(".ipynb") and "_sources" in link}
-        assert json.loads((html / name).parent.joinpath(download).read_text(encoding="utf-8")) == json.loads(
-            path.read_text(encoding="utf-8")
-        )
+        given = (html / name).parent.joinpath(download).read_text(encoding="utf-8")
+        assert json.loads(given) == json.loads(of_the_fork(path.read_text(encoding="utf-8")))
 
 
-def test_the_address_stands_in_two_places():
+def of_the_fork(text):
+    """What names our repository, as the fork has it."""
+    return text.replace(repository_url(notebooks.ROOT / "_config.yml"), "https://github.com/somebody/their-fork")
+
+
+def test_the_first_page_leads_to_the_pdf_of_the_fork(pages):
+    links = [link["href"] for link in pages["index.html"].find("article").find_all("a", href=True) if link["href"].endswith(".pdf")]
+    assert links == ["https://somebody.github.io/their-fork/tinyddpm.pdf"]
+
+
+def test_the_address_stands_where_it_is_set_and_nowhere_else():
     address = repository_url(notebooks.ROOT / "_config.yml").removeprefix("https://")
     places = [
         path.relative_to(notebooks.ROOT).as_posix()
@@ -91,7 +100,8 @@ def test_the_address_stands_in_two_places():
         and not path.name.endswith(".pyc")
         and address.encode() in path.read_bytes()
     ]
-    assert sorted(places) == ["_config.yml", "pyproject.toml"]
+    chapters = [path.relative_to(notebooks.ROOT).as_posix() for path in notebooks.chapters()]
+    assert sorted(places) == sorted(["_config.yml", "pyproject.toml", *chapters])
 
 
 def test_both_places_of_the_address_agree_here_and_in_a_fork(html):
@@ -107,15 +117,16 @@ def test_a_bad_address_is_named(url, tmp_path):
         set_repository(tmp_path, url, "main")
 
 
-@pytest.mark.parametrize("without", ["_config.yml", "pyproject.toml"])
-def test_a_file_without_an_address_is_named_and_the_other_one_kept(without, tmp_path):
-    for name in ("_config.yml", "pyproject.toml"):
+@pytest.mark.parametrize("without", ["_config.yml", "pyproject.toml", "index.md", "chapters/loss.ipynb"])
+def test_a_file_without_an_address_is_named_and_the_others_kept(without, tmp_path):
+    (tmp_path / "chapters").mkdir()
+    for name in ("_config.yml", "pyproject.toml", "index.md", "chapters/loss.ipynb", "chapters/forward.ipynb"):
         text = (notebooks.ROOT / name).read_text(encoding="utf-8")
         (tmp_path / name).write_text("title: x\n" if name == without else text, encoding="utf-8")
-    before = {path: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+    before = {path: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.*")}
     with pytest.raises(ValueError, match=rf"{re.escape(without)} has 0 places"):
         set_repository(tmp_path, "https://github.com/a/b", "main")
-    assert {path: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == before
+    assert {path: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.*")} == before
 
 
 def test_pictures_have_a_description(pages):
@@ -130,7 +141,7 @@ def test_players_have_a_slider_and_a_picture_without_scripts(pages):
         for name in ("forward", "posterior", "sampling")
         for player in pages[f"chapters/{name}.html"].find_all(class_="animation")
     ]
-    assert len(players) == 4
+    assert len(players) == 5
     for player in players:
         assert re.fullmatch(r"step, from ([02] to 1000|200 to 0)", player.find("input", type="range")["aria-label"])
         assert player.find("img")["src"].startswith("data:image/png;base64,")
@@ -169,3 +180,42 @@ def test_weight(html):
     files = [path for path in html.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 60e6
     assert all(path.stat().st_size < 3e6 for path in files if path.suffix == ".html")
+
+
+def test_a_check_is_a_mark_below_its_equation_that_opens_its_cell_and_its_verdict(pages):
+    for path in notebooks.chapters():
+        page = pages[path.relative_to(notebooks.ROOT).with_suffix(".html").as_posix()]
+        lines = {equation.tag: equation.anchor for equation in notebooks.equations(path)}
+        cells = notebooks.cells(path)
+        for check in notebooks.checks(path):
+            cell = cells[check["cell"]]
+            if "hide-cell" not in cell["metadata"].get("tags", []):
+                continue
+            (mark,) = (
+                fold
+                for fold in page.select("details.fold.check")
+                if f"({check['tag']})" in fold.summary.text and cell["source"].strip() in fold.get_text()
+            )
+            verdict = " ".join(next(o["data"]["text/plain"] for o in cell["outputs"] if o["data"].get(notebooks.MIME, {}) == {
+                key: value for key, value in check.items() if key != "cell"})[0].split())  # fmt: skip
+            assert verdict[:40] in " ".join(mark.get_text().split()) and not mark.has_attr("open")
+            above = mark.find_previous_sibling(lambda node: "check" not in node.get("class", []))
+            if check["kind"] == "refuted":
+                assert mark.summary.text.startswith("✗ rejected") and above.name == "blockquote"
+            else:
+                place = page.find(id=lines[check["tag"]])
+                assert mark.summary.text.startswith("✓ ") and above.find_previous_sibling() is not None
+                assert "math" in above["class"] and place in above.find_previous_siblings(limit=1 + len(lines))
+
+
+def test_what_is_not_a_check_is_folded_where_it_stands(pages):
+    for path in notebooks.chapters():
+        page = pages[path.relative_to(notebooks.ROOT).with_suffix(".html").as_posix()]
+        folds = page.select("details.fold.code")
+        assert [fold.summary.text for fold in folds[:2]] == ["set-up", "code"] and "import tinyddpm as td" in folds[0].get_text()
+        shown = [pre.get_text() for pre in page.select("div.cell_input pre") if pre.find_parent("details") is None]
+        wanted = [cell["source"] for cell in notebooks.cells(path) if cell["cell_type"] == "code"
+                  and not {"hide-input", "hide-cell"} & {*cell["metadata"].get("tags", [])}]  # fmt: skip
+        assert [text.strip() for text in shown] == [source.strip() for source in wanted]
+        for picture in page.select("article img, .animation"):
+            assert picture.find_parent("details", class_="fold") is None

@@ -30,8 +30,7 @@ def passages(where):
     if isinstance(where, int):
         return [(i, cell["source"]) for i, cell in enumerate(notebooks.cells(CHAPTERS[where])) if cell["cell_type"] == "markdown"]
     text = (notebooks.ROOT / f"{where}.md").read_text(encoding="utf-8")
-    for left_out in (FENCED, notebooks.DISPLAY):
-        text = left_out.sub(lambda found: "\n" * found[0].count("\n"), text)
+    text = FENCED.sub(lambda found: "\n" * found[0].count("\n"), text).replace("$$", "$")  # no number stands beside a line there
     return [(text.count("\n", 0, found.start()) + 1, found[0]) for found in re.finditer(r"\$[^$]+\$", text)]
 
 
@@ -66,7 +65,7 @@ def at(expr, time):
     """An expression with another time in the place of t, as of x_{t-1} with T is x_{T-1}, and with 2 is x_1."""
 
     def renamed(name):
-        text = re.sub(r"(?<=\{)[^{}\\]*(?=\})", lambda index: moved(index[0], time), name)
+        text = re.sub(r"(?<!mathrm\{)(?<=\{)[^{}\\]*(?=\})", lambda index: moved(index[0], time), name)
         return time if name == "t" else text
 
     return expr.xreplace({symbol: sp.Symbol(renamed(symbol.name)) for symbol in expr.free_symbols})

@@ -259,7 +259,9 @@ def test_broken_versions_by_name_must_be_rejected(capsys):
 
 def test_equality_in_distribution_adds_variances_not_deviations(capsys):
     two = sqrt(a) * e + sqrt(b) * f + x
-    assert "same mean, same standard deviation" in verdict(capsys, prove, "1.1", two, x + sqrt(a + b) * g, noise=[e, f], new=g)
+    assert "both Gaussian, same mean, same standard deviation" in verdict(
+        capsys, prove, "1.1", two, x + sqrt(a + b) * g, noise=[e, f], new=g
+    )
     for wrong in (x + (sqrt(a) + sqrt(b)) * g, x - sqrt(a + b) * g, sqrt(a + b) * g, x + sqrt(a + b) * g + e, x + (a + b) * g):
         with pytest.raises(CheckFailed):
             prove("1.1", two, wrong, noise=[e, f], new=g)

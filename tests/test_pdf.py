@@ -141,7 +141,28 @@ def test_outline_has_every_chapter(pdf):
 
 
 def test_every_page_of_the_book_is_there_in_its_order(source):
-    assert [article["id"] for article in source.find_all("article")] == notebooks.pages()
+    assert [article["id"] for article in source.find_all("article")] == [*notebooks.pages(), "code"]
+
+
+def test_what_the_pages_fold_is_at_the_end_and_the_mark_of_each_check_leads_there(source, places):
+    """Nothing is lost, and the chapters are not broken by code that nobody reads on paper."""
+    code = source.find("article", id="code")
+    for path in notebooks.chapters():
+        chapter = source.find("article", id=path.relative_to(notebooks.ROOT).with_suffix("").as_posix())
+        assert not chapter.select("details.fold, details.machinery")
+        folded = [cell for cell in notebooks.cells(path) if {"hide-cell", "hide-input"} & {*cell["metadata"].get("tags", [])}]
+        found = letters(code.get_text())
+        assert folded and all(letters(cell["source"]) in found for cell in folded)
+        checks = [
+            check
+            for check in notebooks.checks(path)
+            if "hide-cell" in notebooks.cells(path)[check["cell"]]["metadata"].get("tags", [])
+        ]
+        marks = chapter.select(".mark a")
+        assert len(marks) == len({check["cell"] for check in checks}) and all(mark.text[0] in "✓✗" for mark in marks)
+        for mark in marks:
+            there = code.find(id=mark["href"].lstrip("#"))
+            assert there.p.text.startswith(mark.text) and places[there["id"]] > places[chapter["id"]]
 
 
 def test_one_picture_stands_for_each_player(source, texts, html):
@@ -151,7 +172,7 @@ def test_one_picture_stands_for_each_player(source, texts, html):
     assert len(stills) == len(players) >= 4
     assert all(len(still.find_all("img")) == 1 and not still.find(["button", "input"]) for still in stills)
     assert sum(text.count("a slider moves through them") for text in texts) == len(players)
-    assert not re.search("[⏮⏪⏸⏩⏭]", "".join(texts)) and not source.select("article script")
+    assert not re.search("[«‹›»]", "".join(texts)) and not source.select("article script")
 
 
 def test_solutions_are_open(source, texts):

@@ -617,9 +617,9 @@ class Rates(World):
         self.fixed = {"k": k, "K": 1000}
 
     def value(self, name, env):
-        if name == r"\eta":
+        if name == r"\gamma":
             return 0.003
-        if name == r"\eta_{k}":
+        if name == r"\gamma_{k}":
             return learning_rate(env["k"], env["K"], 0.003)
         return super().value(name, env)
 
@@ -671,12 +671,11 @@ class Standing(World):
             x.append(np.sqrt(a[t]) * x[-1] + np.sqrt(1 - a[t]) * eps[t])  # (1.6)
         noise = [np.nan] + [(x[t] - np.sqrt(bar[t]) * x[0]) / np.sqrt(1 - bar[t]) for t in range(1, 6)]  # (1.16)
         m, v, sigma = rng.uniform(0.1, 0.9, 3)
-        S = bar * v + 1 - bar
+        self.spread = bar * v + 1 - bar  # the variance of x_t for data with the variance v
         sigmas, V0 = rng.uniform(0.3, 0.9, 6), rng.uniform(0.2, 0.9)
-        V = bar * V0 + 1 - bar if chapter < 6 else np.ones(6)
-        if chapter == 6:
-            for t in range(5, 0, -1):
-                V[t - 1] = a[t] * S[t - 1] ** 2 / S[t] ** 2 * V[t] + sigmas[t] ** 2  # (6.3)
+        V, S = self.spread if chapter == 6 else bar * V0 + 1 - bar, np.ones(6)
+        for t in range(5, 0, -1):
+            S[t - 1] = a[t] * V[t - 1] ** 2 / V[t] ** 2 * S[t] + sigmas[t] ** 2  # (6.3)
         self.alone = {"m": m, "v": v, "e": math.e, r"\sigma": sigma, r"\beta": rng.uniform(0.02, 0.5)}
         self.tables = {
             r"\alpha": np.array([np.nan, *a[1:]]), r"\beta": 1 - a, r"\bar\alpha": bar,  # alpha_0 has no meaning
@@ -768,7 +767,7 @@ class Standing(World):
             return self.divergence(lambda y: normal(y, 0, self.defined(r"\tilde\beta", t)),
                                    lambda y: normal(y, 0, self.tables[r"\sigma"][t] ** 2))  # fmt: skip
         if base == r"\hat\epsilon":  # (4.18), for Gaussian data
-            return np.sqrt(1 - bar) * (x - np.sqrt(bar) * self.alone["m"]) / self.tables["S"][t]
+            return np.sqrt(1 - bar) * (x - np.sqrt(bar) * self.alone["m"]) / self.spread[t]
         return None
 
     def of_network(self, base, x, t):

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from html import escape
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def article(html: Path, name: str) -> Tag:
         node.extract()
     for player in found.select(".animation"):
         still(player)
-    for node in found.select("script, style"):
+    for node in found.select("script, style, source"):  # the last: a film, beside a picture that stands for it
         node.extract()
     for place in found.select('span[id^="eq-"]'):
         number(place, place.find_next_sibling("div", class_="math"))
@@ -98,6 +99,26 @@ def article(html: Path, name: str) -> Tag:
     return found
 
 
+def appendix(articles: list[Tag]) -> Tag:
+    """What the pages fold, chapter by chapter. On paper nothing opens, so a check leaves its mark behind, as a link to here."""
+    page = BeautifulSoup('<article id="code"><h1 id="code:title">Code and checks</h1></article>', "html.parser").article
+    page.append(BeautifulSoup("<p>What the pages of the book fold, in the order in which it stands there.</p>", "html.parser"))
+    for chapter in articles:
+        folds = chapter.select("details.fold, details.machinery")
+        if folds:
+            heading = BeautifulSoup().new_tag("h2", id=f"code:{chapter['id']}")
+            heading.extend(copy(node) for node in chapter.h1.contents)
+            page.append(heading)
+        for i, folded in enumerate(folds):
+            place, label = f"code:{chapter['id']}:{i}", folded.summary.extract().get_text()
+            folded.name, folded.attrs = "div", {"id": place}
+            mark = f'<p class="mark"><a href="#{place}">{escape(label.split(",")[0])}</a></p>' if label[0] in "✓✗" else ""
+            folded.replace_with(BeautifulSoup(mark, "html.parser"))
+            folded.insert(0, BeautifulSoup(f'<p class="rubric">{escape(label)}</p>', "html.parser"))
+            page.append(folded)
+    return page
+
+
 def contents(articles: list[Tag]) -> str:
     """The table of contents; its page numbers are filled in when they are known."""
     lines = ["<nav><h1>Contents</h1><div>"]
@@ -110,6 +131,7 @@ def contents(articles: list[Tag]) -> str:
 def one_page(html: Path) -> str:
     """The whole book as one page of HTML."""
     articles = [article(html, name) for name in pages()]
+    articles.append(appendix(articles))
     head = BeautifulSoup((html / "index.html").read_text(encoding="utf-8"), "html.parser").head
     mathjax = [script for script in head.find_all("script") if "mathjax" in str(script).lower()]
     for script in mathjax:

@@ -81,14 +81,33 @@ def _name(path: Path) -> str:
 
 
 def equations(path: Path) -> list[Equation]:
-    """The tagged equations of a chapter, as they follow one another."""
-    return [
-        Equation(tag, TAG.sub("", display).strip(), _name(path), i)
-        for i, cell in enumerate(cells(path))
-        if cell["cell_type"] == "markdown"
-        for display in DISPLAY.findall(cell["source"])
-        for tag in TAG.findall(display)
-    ]
+    """The tagged equations of a chapter, as they follow one another, without the lines that mark what changed."""
+    found: list[Equation] = []
+    for i, cell in enumerate(cells(path)):
+        for display in DISPLAY.findall(cell["source"]) if cell["cell_type"] == "markdown" else []:
+            for tag in TAG.findall(display):
+                latex = _without("underline", TAG.sub("", display).strip())
+                if found and re.match(r"(\\begin\{aligned\} *&?)? *=", latex):
+                    latex = _joined(found[-1].latex, latex)
+                found.append(Equation(tag, latex, _name(path), i))
+    return found
+
+
+def _without(macro: str, latex: str) -> str:
+    """A formula in which the macro's argument stands without the macro."""
+    while (start := latex.find(rf"\{macro}{{")) >= 0:
+        opened = start + len(macro) + 2
+        end = next(i for i in range(opened, len(latex)) if latex[opened : i + 1].count("}") > latex[opened : i + 1].count("{"))
+        latex = latex[:start] + latex[opened:end] + latex[end + 1 :]
+    return latex
+
+
+def _joined(before: str, latex: str) -> str:
+    """A line that begins with "=" goes on from the line before it: with the last side of that line put in front."""
+    before, latex = (re.sub(r"\\(begin|end)\{aligned\}", "", text.split(r"\qquad")[0]).strip() for text in (before, latex))
+    last = max(i for i, sign in enumerate(before) if sign == "=" and before[:i].count("{") == before[:i].count("}"))
+    left = before[last + 1 :].strip().rstrip(".,")
+    return rf"\begin{{aligned}} &{left} \\ &{latex.removeprefix('&').strip()} \end{{aligned}}"
 
 
 def checks(path: Path) -> list[dict]:

@@ -1,6 +1,7 @@
-"""Writes a repository's address into the two files that name it: python tools/set_repository.py URL BRANCH
+"""Writes a repository's address into the files that name it: python tools/set_repository.py URL BRANCH
 
-The publishing workflows call it with the repository that they run in, so that a fork's buttons and packages lead to the fork.
+The publishing workflows call it with the repository that they run in, so that what a fork publishes leads to the fork: its
+buttons, its packages, the first cells of its chapters, and the link to its PDF.
 """
 
 import re
@@ -15,9 +16,9 @@ def repository_url(config: Path) -> str:
 
 
 def set_repository(root: Path, url: str, branch: str) -> None:
-    """Replaces the address and the branch in _config.yml, and the addresses in pyproject.toml.
+    """Replaces the address and the branch in _config.yml, and the addresses in pyproject.toml, in index.md and in each chapter.
 
-    Complains if one of the files has not one place for them, before either is changed.
+    Complains if one of the files has not one place for them, before any is changed.
     """
     if not re.fullmatch(r"https://\S+[^/\s]", url):
         raise ValueError(f"url = {url!r} is not an address such as https://host/owner/name")
@@ -25,6 +26,11 @@ def set_repository(root: Path, url: str, branch: str) -> None:
         "_config.yml": (r"(repository:\n  url: ).*(\n  branch: ).*", rf"\g<1>{url}\g<2>{branch}"),
         "pyproject.toml": (r'(\[project\.urls\].*\nSource = ").*("\nIssues = ").*"', rf'\g<1>{url}\g<2>{url}/issues"'),
     }
+    owner, name = url.split("/")[-2:]
+    site = f"https://{owner.lower()}.github.io/{name}"
+    places["index.md"] = (r"(.*\]\()https://\S+/(tinyddpm\.pdf\).*)", rf"\g<1>{site}/\g<2>")
+    for chapter in sorted(root.glob("chapters/*.ipynb")):
+        places[chapter.relative_to(root).as_posix()] = (r"(.* @ git\+)https://[^\s\\\"']+(.*)", rf"\g<1>{url}\g<2>")
     written = {}
     for name, (place, filled) in places.items():
         written[name], changes = re.subn(rf"(?m)^{place}$", filled, (root / name).read_text(encoding="utf-8"))

@@ -149,7 +149,7 @@ def prove(
     if new is not None:
         _made_of[new] = set(noise)
     verdict = "substituted: with its names written out, one side is the other" if substituted else "proved: left − right = 0"
-    verdict = "proved: same mean, same standard deviation" if new is not None else verdict
+    verdict = "proved: both Gaussian, same mean, same standard deviation" if new is not None else verdict
     verdict += f" for every {induction}, by induction" if induction is not None and not substituted else ""
     Check(tag, "substituted" if substituted else "proved", verdict, statement, rejected, tuple(broken), sp.srepr(claim.lhs),
           sp.srepr(claim.rhs), None if new is None else str(new), _premises(claim.given)).show()  # fmt: skip
