@@ -24,7 +24,7 @@ addEventListener("DOMContentLoaded", () => {
     button.textContent = name;
     button.title = name === "ideas" ? "Fold set-up, checks and plotting" : "Unfold all code and all checks";
     button.addEventListener("click", () => {
-      const seen = [...document.querySelectorAll("article section > *")].find(node => node.getBoundingClientRect().bottom > 0);
+      const seen = [...document.querySelectorAll("article section > :not(section)")].find(node => node.getBoundingClientRect().bottom > 80);
       const top = seen?.getBoundingClientRect().top;
       show(name);
       remember.set(name);

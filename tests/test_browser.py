@@ -186,11 +186,12 @@ FOLDS = "[...document.querySelectorAll('details:is(.fold, .machinery)')].map(fol
 
 
 @chapters_only
-def test_a_page_of_ideas_is_a_quarter_shorter_than_one_of_everything(desk):
+def test_a_page_of_ideas_is_a_fifth_shorter_than_one_of_everything(desk):
     """At a desk and on a phone, and the reader stays where he is when he asks for the other."""
     ideas, everything = (desk.get_by_role("button", name=name, exact=True) for name in ("ideas", "everything"))
     for width in (1280, PHONES[0]):
         desk.set_viewport_size({"width": width, "height": 800})
+        ideas.dispatch_event("click")  # another test may have opened some
         assert not any(desk.evaluate(FOLDS)) and ideas.get_attribute("aria-pressed") == "true"
         short = desk.evaluate(LENGTH)
         desk.evaluate("document.querySelector('#what-is-now-known').scrollIntoView({ behavior: 'instant' })")
@@ -198,12 +199,12 @@ def test_a_page_of_ideas_is_a_quarter_shorter_than_one_of_everything(desk):
         everything.dispatch_event("click")
         assert all(desk.evaluate(FOLDS)) and everything.get_attribute("aria-pressed") == "true"
         assert abs(desk.evaluate("document.querySelector('#what-is-now-known').getBoundingClientRect().top") - before) < 3
-        assert short < 0.75 * desk.evaluate(LENGTH)
-        ideas.dispatch_event("click")
+        assert short < 0.8 * desk.evaluate(LENGTH)
 
 
 def test_the_choice_between_ideas_and_everything_is_remembered_on_all_pages(browser, html):
     with visit(browser, (html / CHAPTERS[1]).as_uri(), 1280) as page:
+        assert not any(page.evaluate(FOLDS))
         page.get_by_role("button", name="everything").click()
         for name in CHAPTERS[1:3]:
             page.goto((html / name).as_uri())
@@ -316,7 +317,7 @@ def test_figures_are_light_on_a_dark_page(phone):
     text = phone.evaluate("getComputedStyle(document.querySelector('main')).color")
     page = phone.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(levels(page)) < 80 and min(levels(text)) > 150
-    for figure in phone.locator("article img").all():
+    for figure in phone.locator("article img:not(.hero)").all():  # which is a picture, without paper around it
         seen = np.asarray(Image.open(io.BytesIO(figure.screenshot())).convert("L"))
         edge = np.concatenate([seen[10], seen[-11], seen[:, 10], seen[:, -11]])  # within the frame that the theme puts around it
         assert np.median(edge) > 150, figure.get_attribute("alt")
