@@ -230,7 +230,7 @@ def test_symbols_of_earlier_chapters_are_recalled(path):
     notation = (notebooks.ROOT / "pages/notation.md").read_text(encoding="utf-8").split("## What others")[0]
     expected = [
         f"| {symbol} | {meaning} |"
-        for symbol, meaning in re.findall(r"(?m)^\| (\$.+?) \| .*?\| (.+) \|$", notation)
+        for symbol, meaning in re.findall(r"(?m)^\| (\$.+?) \| (.+) \|[^|]*\|$", notation)
         if (where := INTRODUCED.search(meaning)) and int(where[1]) < CHAPTERS.index(path)
         and occurs(re.findall(r"\$([^$]+)\$", symbol), formulas)
     ]  # fmt: skip

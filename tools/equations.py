@@ -53,6 +53,20 @@ def add_links(app, doctree):
             text.parent.replace(text, [_link(app, part) if i % 2 else nodes.Text(part) for i, part in enumerate(parts) if part])
 
 
+def keep_punctuation(app, doctree):
+    """A mark behind an inline formula does not begin a line by itself: a browser would break there."""
+    for formula in list(doctree.findall(nodes.math)):
+        place = formula.parent.index(formula) + 1
+        after = formula.parent[place] if place < len(formula.parent) else None
+        marks = re.match(r"[.,;:!?)\]’”]+", after.astext()) if isinstance(after, nodes.Text) else None
+        if marks:
+            parent, rest = formula.parent, after.astext()[marks.end() :]
+            parent.remove(after)
+            kept = nodes.inline("", "", classes=["kept"])
+            parent.replace(formula, [kept, nodes.Text(rest)])
+            kept.extend([formula, nodes.Text(marks[0])])
+
+
 def add_places_of_slips(app, doctree):
     """Marks the boxes "Where this goes wrong" of a chapter, so that other pages can link to them."""
     slips = [slip for slip in app.slips.values() if slip.chapter == app.env.docname]
@@ -107,4 +121,5 @@ def setup(app):
     app.connect("source-read", add_verdicts)
     app.connect("doctree-read", add_links)
     app.connect("doctree-read", add_places_of_slips)
+    app.connect("doctree-read", keep_punctuation)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

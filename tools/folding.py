@@ -67,6 +67,24 @@ def fold_cells(app, doctree):
             _move(folded, found[-1])
     if cells and isinstance(first := cells[0].parent, fold):
         first["label"] = "set-up"
+    for caption in [node for node in doctree.findall(nodes.paragraph) if node.astext().startswith("Figure ")]:
+        _join(caption)
+
+
+def _join(caption):
+    """Puts a caption directly below its figure, above what was folded or printed between them."""
+    for node in reversed(caption.parent[: caption.parent.index(caption)]):
+        if isinstance(node, nodes.container) and any(node.findall(_shows_a_figure)):
+            caption.parent.remove(caption)
+            node.parent.insert(node.parent.index(node) + 1, caption)
+            return
+        if not isinstance(node, fold | nodes.container):
+            return
+
+
+def _shows_a_figure(node):
+    """An image, or the page of a player; before the builder chooses among the forms of an output, all are there."""
+    return isinstance(node, nodes.image) or (isinstance(node, nodes.raw) and "<img" in node.astext())
 
 
 def _move(folded, check):
