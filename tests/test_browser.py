@@ -358,6 +358,7 @@ def test_wide_formulas_scroll_in_their_own_box(phone, name):
 
 @chapters_only
 def test_at_a_desk_every_formula_is_as_wide_as_the_text_at_most(desk):
+    desk.set_viewport_size({"width": 1280, "height": 800})
     wide = desk.locator("article div.math mjx-container").evaluate_all("""boxes => boxes
         .filter(box => box.scrollWidth > box.clientWidth + 1).map(box => box.textContent.slice(0, 80))""")
     assert wide == []
