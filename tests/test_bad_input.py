@@ -35,7 +35,17 @@ PIXELS = np.zeros((4, 6), dtype=np.uint8)
 td.pictures.write(PNG, PIXELS)
 TEXT.write_text("no picture")
 MIXTURE = td.exact.GaussianMixture([[0.0, 0.0], [1.0, 1.0]], 1.0)
-OBJECTS = {"Gaussian": td.Gaussian(x, 1.0), "DDPM": DDPM, "GaussianMixture": MIXTURE, "MLP": MLP, "UNet": grey, "Schedule": LINEAR}
+LABELS = td.Labels(10)
+TOLD = td.DDPM(td.MLP(2, 8, 1, condition=LABELS), LINEAR)
+OBJECTS = {
+    "Gaussian": td.Gaussian(x, 1.0),
+    "DDPM": TOLD,
+    "Labels": LABELS,
+    "GaussianMixture": MIXTURE,
+    "MLP": MLP,
+    "UNet": grey,
+    "Schedule": LINEAR,
+}
 a, b, e = sp.symbols("a b e", positive=True)
 
 
@@ -307,6 +317,8 @@ def no_pixels(value):
     return value, ValueError, f"^pixels are {value.dtype} of shape {re.escape(str(value.shape))}, {expected}$"
 
 
+NO_CONDITION = [(3, TypeError, r"^condition is of type int, expected a condition such as Labels\(10\)$")]
+UNKNOWN_TO_IT = [(t, ValueError, "^c is given, but the network knows no condition: make it with condition=$")]
 VARIANCES, PREDICTED = "'beta', 'beta_tilde'", "'eps', 'x0', 'v'"
 VARIANCE = choice("variance", VARIANCES, ["fixed_small"])
 OFF_LEVELS = r"which is none of {} equally spaced levels in \[-1, 1\]$"
@@ -392,14 +404,15 @@ CASES = [
               shows("t", [1, 2], r"an integer, or a tensor of integers \(batch,\)")]}),
     ("vlb_weight", {"schedule": LINEAR, "t": t, "variance": "beta_tilde"}, {"t": steps("t")[:1]}),
     # nets
-    ("MLP", {}, {"dim": integer("dim"), "width": integer("width"), "depth": integer("depth")}),
+    ("MLP", {}, {"dim": integer("dim"), "width": integer("width"), "depth": integer("depth"), "condition": NO_CONDITION}),
     ("MLP.forward", {"xt": x, "t": t}, {
         "xt": [*batch("xt"), *state(x, every=True), *shaped("xt", [x[0], x[:, :, None], torch.ones(3, 3)], r"\(batch, 2\)")],
-        "t": when(every=True)}),
+        "t": when(every=True), "c": UNKNOWN_TO_IT}),
     ("UNet", {"width": 8}, {
-        "channels": integer("channels"), "levels": integer("levels"),
+        "channels": integer("channels"), "levels": integer("levels"), "condition": NO_CONDITION,
         "width": [*integer("width"), *off("width", [12], "is not a multiple of 8")]}),
     ("UNet.forward", {"xt": picture, "t": t}, {
+        "c": UNKNOWN_TO_IT,
         "xt": [*batch("xt"), *state(picture), *shaped(
             "xt", [picture[0], picture[..., None], torch.zeros(3, 3, 8, 8), picture[..., :7], picture[:, :, :7]],
             r"\(batch, 1, height, width\) with sides divisible by 2")],
@@ -424,7 +437,16 @@ CASES = [
                  *off("clip", [(1, -1), (1, 1), (math.nan, 1)], "is not a range: expected low < high")]}),
     ("DDPM.forward", {"x0": x}, {
         "x0": [*examples("x0"), *shaped("xt", [torch.ones(3, 3)], r"\(batch, 2\)")], "t": steps("x0"), "eps": like("eps", "x0"),
-        "generator": generator()}),
+        "generator": generator(), "c": [dtype("c", torch.zeros(3), "an integer dtype such as torch.int64"),
+                                        *shaped("c", [t[:2]], r"\(3,\), one for each row of xt")]}),
+    ("DDPM.given", {"c": 3}, {
+        "c": [*[shows("c", v, r"a label, or a tensor of labels \(batch,\)") for v in (None, 1.5, "7", True)],
+              *shaped("c", [t[:, None]], r"\(\) or \(batch,\)"), dtype("c", t / 100, "an integer dtype such as torch.int64"),
+              *off("c", [-1, 10], r"is outside 0\.\.9"), (torch.tensor([1, 10]), ValueError, r"^c\[1\] = 10 is outside 0\.\.9$"),
+              ([1, 2.0], TypeError, r"^c\[1\] = 2\.0 is of type float, expected an integer$")],
+        "guidance": [shows("guidance", "2", "a number"), *off("guidance", [math.nan, math.inf], r"is outside \(-inf, inf\)")]}),
+    ("Labels", {"classes": 10}, {"classes": integer("classes"), "size": integer("size")}),
+    ("Labels.forward", {"c": t % 10}, {"c": [dtype("c", t / 100, "an integer dtype such as torch.int64")]}),
     ("DDPM.eps", {"xt": x, "t": t}, {"xt": batch("xt"), "t": steps("xt")}),
     ("DDPM.x0", {"xt": x, "t": t}, {"xt": batch("xt"), "t": steps("xt")}),
     ("DDPM.sample", {"shape": (3, 2)}, {
@@ -458,8 +480,12 @@ CASES = [
         "progress": flag(), "max_grad_norm": number("max_grad_norm"), "save_every": integer("save_every"),
         "device": [*off("device", ["gpu", "cuda:99", "", 1.5, ["cpu"]], "is no device of this machine: .+"),
                    *off("device", ["meta"], "has no numbers, expected a device such as 'cpu' or 'cuda'")],
-        "mixed_precision": flag("mixed_precision")}),
+        "mixed_precision": flag("mixed_precision"), "drop": between("drop", [-0.1, 1.1], r"is outside \[0, 1\]"),
+        "c": [(t, ValueError, "^c is given, but the network, a MLP, knows no condition: make it with condition=$")]}),
     # data
+    ("data.eight_gaussians_labels", {"points": x}, {"points": [
+        *batch("points"), *shaped("points", [torch.ones(3, 3)], r"\(n, 2\)"),
+        (NAN, ValueError, r"^points\[1\] has an entry that is NaN or infinite, expected finite numbers$")]}),
     *[(f"data.{name}", {"n": 3}, {"n": integer("n"), "generator": generator()})
       for name in ("eight_gaussians", "two_moons", "swiss_roll", "checkerboard")],
     *[(f"data.{name}", {}, {"part": choice("part", "'all', 'train', 'test'", ["val"])}) for name in ("digits", "digit_labels")],
@@ -512,6 +538,12 @@ CASES = [
                (NAN[1], ValueError, r"^xt\[1\] has an entry that is NaN or infinite, expected finite numbers$"),
                at("xt", x[0].to("meta"), "a device where its numbers are")]}),
     ("exact.GaussianMixture.eps", {"schedule": LINEAR}, {"schedule": schedule()}),
+    ("exact.GaussianMixture.given", {"k": 1}, {"k": [
+        *[shows("k", v, "an integer") for v in (None, 1.0, "1", True)], *off("k", [-1, 2], r"is outside 0\.\.1"),
+        *[(v, ValueError, r"^k = .+ is not one component or several different ones, with a weight above 0$")
+          for v in ([], [0, 0])]]}),
+    ("exact.GaussianMixture.chances", {"schedule": LINEAR, "xt": x, "t": t}, {
+        "schedule": schedule(), "xt": [*tensor("xt"), *shaped("xt", [x[0], x[:, :1]], r"\(batch, 2\)")], "t": steps("xt")}),
     ("exact.Empirical", {"data": x}, {"data": [
         *tensor("data"), *shaped("data", [x[:0], torch.tensor(1.0)], r"\(n, \.\.\.\) with at least one point"),
         (NAN, ValueError, "^data has an entry that is not finite: nan$")]}),

@@ -23,8 +23,8 @@ from tinyddpm.cli import main
 
 ROOT = Path(td.__file__).parents[1]
 OPTIONS = {
-    "sample": "--out --n --shape --steps --eta --seed",
-    "train": "--out --steps --resume --batch-size --lr --ema --seed --T --schedule --predict --width --save-every",
+    "sample": "--out --n --shape --steps --eta --label --guidance --seed",
+    "train": "--out --labels --steps --resume --batch-size --lr --ema --seed --T --schedule --predict --width --save-every",
     "bound": "--data --levels --n --seed",
 }
 TINY = "--steps 2 --batch-size 4 --width 8 --T"
@@ -322,6 +322,27 @@ def test_a_stopped_run_goes_on_to_the_same_weights_with_its_settings(good, run, 
     assert torch.equal(weights("parts"), weights("whole")) and len(calls) == 4 + 4  # steps 3 to 6
 
 
+def test_labels_are_told_and_what_is_drawn_is_what_was_asked_for(good):
+    """A file of labels, those of the digits and of the ring; a run that goes on; the samples are those of `given`."""
+    np.save("labels.npy", np.arange(40) % 3)
+    good(f"train points.npy --labels labels.npy --out new {TINY} 25 --seed 3")
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        ddpm = td.DDPM(td.MLP(2, 8, condition=td.Labels(3)), td.Schedule.cosine(25))
+    x0 = torch.from_numpy(np.load("points.npy")).float()
+    td.fit(ddpm, x0, 2, batch_size=4, seed=3, progress=False, c=torch.arange(40) % 3)
+    assert torch.equal(weights("new"), torch.cat([p.detach().flatten() for p in ddpm.parameters()]))
+    good("train points.npy --labels labels.npy --out new --resume --steps 4")
+    good("sample new --label 2 --guidance 3 --out x.npy --n 5 --seed 1")
+    asked = td.load("new").given(2, guidance=3.0).sample((5, 2), generator=seeded(1))
+    assert (np.load("x.npy") == asked.numpy()).all()
+    good("sample new --label 2 --out x.npy --n 5 --seed 1")
+    assert (np.load("x.npy") == td.load("new").given(2).sample((5, 2), generator=seeded(1)).numpy()).all()
+    for name, classes in (("digits", 10), ("eight_gaussians", 8)):
+        good(f"train {name} --labels --out {name} {TINY} 5")
+        assert td.load(name).model.condition.classes == classes
+
+
 # --- bound ---
 
 
@@ -443,6 +464,13 @@ ERRORS = [
     ("sample saved --out x.npy --shape 3", "expected (batch, 2)"),
     ("sample points --out x.png --shape 1 8 8", "expected (batch, 2)"),
     ("sample points --out x.png --shape 0", "argument --shape: 0 is not a whole number of 1 or more"),
+    ("sample points --out x.png --label 1", "c is given, but the network, a MLP, knows no condition"),
+    ("sample points --out x.png --guidance 2", "--guidance is for what a model is told: give --label too"),
+    ("sample points --out x.png --label seven", "argument --label: invalid int value: 'seven'"),
+    ("train two_moons --labels --out new", "--labels needs a file .npy of integers: two_moons has no labels of its own"),
+    ("train points.npy --labels line.npy --out new", "--labels line.npy has shape (5,) and dtype float64, expected (40,) integers"),
+    ("train points.npy --labels words.npy --out new", "words.npy"),
+    ("train points.npy --labels points.npy --resume --out points", "the run in points was told no labels: leave out --labels"),
     ("sample solid --out x.png", "samples of shape (3,) make no picture: use --out samples.npy"),
     ("sample points --out x.jpg", "--out x.jpg ends in '.jpg', expected .png or .npy"),
     ("sample points --out x", "--out x ends in '', expected .png or .npy"),

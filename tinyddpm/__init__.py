@@ -12,6 +12,7 @@ from tinyddpm.ddpm import DDPM
 from tinyddpm.elbo import VLB, bits_per_dim, discretised_log_prob, vlb_terms
 from tinyddpm.forward import q_marginal, q_sample, q_step
 from tinyddpm.gaussian import Gaussian
+from tinyddpm.guidance import Labels
 from tinyddpm.loss import simple_loss, vlb_weight
 from tinyddpm.nets import MLP, UNet
 from tinyddpm.posterior import eps_from_v, eps_from_x0, p_step, q_posterior, v_from_eps, v_from_x0, x0_from_eps, x0_from_v
@@ -26,6 +27,7 @@ __all__ = [
     "MLP",
     "VLB",
     "Gaussian",
+    "Labels",
     "Schedule",
     "UNet",
     "bits_per_dim",

@@ -20,6 +20,7 @@ from tinyddpm import checkpoint, data, pictures
 from tinyddpm.checkpoint import PRETRAINED, load, load_pretrained
 from tinyddpm.ddpm import DDPM
 from tinyddpm.elbo import bits_per_dim
+from tinyddpm.guidance import Labels
 from tinyddpm.nets import MLP, UNet
 from tinyddpm.schedule import Schedule
 from tinyddpm.training import fit
@@ -28,6 +29,7 @@ POINTS = PRETRAINED[1:]
 FIT = {name: parameter.default for name, parameter in inspect.signature(fit).parameters.items()}
 WIDTH = {network: inspect.signature(network).parameters["width"].default for network in (MLP, UNet)}
 MADE = {"T": 200, "schedule": "cosine", "predict": "eps", "width": None}  # of a new model
+OWN = "own"  # labels that belong to data of the package
 MODEL = f"a pretrained model ({', '.join(PRETRAINED)}), or the folder of a checkpoint"
 DATA = f"digits, {', '.join(POINTS)}, or a file .npy: numbers (n, ...), or pictures as bytes (n, height, width[, channels])"
 EXAMPLES = """examples:
@@ -75,6 +77,8 @@ def _parser() -> _Parser:
     )
     sub.add_argument("--steps", type=_count, help="few steps, by DDIM (default: all steps, by ancestral sampling)")
     sub.add_argument("--eta", type=float, default=0.0, help="with --steps: how much noise to add on the way, 0 to 1 (default: 0)")
+    sub.add_argument("--label", type=int, help="what to draw: a class that the model knows, such as 7 for the digits")
+    sub.add_argument("--guidance", type=float, help="with --label: 1 to draw as told, more to exaggerate it (default: 1)")
     sub.add_argument("--seed", type=_seed, default=0, help="the same seed gives the same samples (default: 0)")
     sub.set_defaults(run=_sample)
 
@@ -82,6 +86,13 @@ def _parser() -> _Parser:
     sub.add_argument("data", metavar="DATA", help=DATA)
     sub.add_argument("--out", required=True, metavar="DIR", help="the folder for checkpoints")
     sub.add_argument("--steps", type=_count, help=f"how many in all (default: {FIT['steps']}, or with --resume as before)")
+    sub.add_argument(
+        "--labels",
+        nargs="?",
+        const=OWN,
+        metavar="FILE",
+        help="tell the network a label of each example: those of the digits or of eight_gaussians, or integers (n,) in a file .npy",
+    )
     sub.add_argument("--resume", action="store_true", help="go on with the run in DIR, with its settings")
     sub.add_argument("--batch-size", type=_count, help=f"examples in a step (default: {FIT['batch_size']})")
     sub.add_argument("--lr", type=float, help=f"highest learning rate (default: {FIT['lr']})")
@@ -133,7 +144,11 @@ def _sample(options: argparse.Namespace) -> None:
         raise ValueError(f"--out {out} cannot be written: is its folder there, and yours to write to?")
     if options.eta and options.steps is None:
         raise ValueError("--eta is for few steps: give --steps too")
+    if options.guidance is not None and options.label is None:
+        raise ValueError("--guidance is for what a model is told: give --label too")
     ddpm = _model(options.model)
+    if options.label is not None:
+        ddpm = ddpm.given(options.label, 1.0 if options.guidance is None else options.guidance)
     shape = options.shape or ddpm.example_shape
     if shape is None:
         raise ValueError(f"the checkpoint in {options.model} does not say what shape its data have: give --shape")
@@ -164,18 +179,23 @@ def _train(options: argparse.Namespace) -> None:
             raise ValueError(f"{names} cannot be chosen with --resume: the run in {out} goes on with its own settings")
         ddpm = load(out)
         if run := checkpoint.read(out).run:
+            if ("c" in run.settings) != (options.labels is not None):
+                wrong = "told labels: give" if options.labels is None else "told no labels: leave out"
+                raise ValueError(f"the run in {out} was {wrong} --labels")
             settings = {key: run.settings.get(key, value) for key, value in settings.items()}
             steps = run.steps
     settings |= {key: value for key, value in given.items() if key in settings}
     x0 = _data(options.data, "train", settings["seed"])
+    c = None if options.labels is None else _labels(options.labels, options.data, x0)
     if not options.resume:
         model |= {key: value for key, value in given.items() if key in model}
         schedule = Schedule.cosine(model["T"]) if model["schedule"] == "cosine" else _linear(model["T"])
         torch.manual_seed(settings["seed"])  # of the network's first weights
-        ddpm = DDPM(_network(x0, model["width"]), schedule, model["predict"], clip=(-1, 1) if x0.ndim == 4 else None)
+        condition = None if c is None else Labels(int(c.max()) + 1)
+        ddpm = DDPM(_network(x0, model["width"], condition), schedule, model["predict"], clip=(-1, 1) if x0.ndim == 4 else None)
     settings |= {"resume": out if options.resume else None, "save_every": options.save_every, "progress": _is_seen()}
     steps = options.steps or steps
-    losses = fit(ddpm, x0, steps, checkpoint=out, **settings)
+    losses = fit(ddpm, x0, steps, checkpoint=out, c=c, **settings)
     print(f"trained for {steps} steps, loss {losses[-100:].mean():.4f} at the end; the model is in {out}")
 
 
@@ -217,12 +237,7 @@ def _data(name: str, part: data.Part, seed: int) -> Tensor:
         return points
     if not name.endswith(".npy"):
         raise ValueError(f"DATA {name} is not one of {DATA}")
-    read: Any = np.lib.format.read_array  # where np.load would also take an archive or a pickle for what it is not
-    try:
-        with open(name, "rb") as file:
-            array = read(file, allow_pickle=False)
-    except ValueError as error:
-        raise ValueError(f"{name} is no whole file .npy of numbers: {error}") from error
+    array = _array(name)
     if array.dtype.kind not in "fiu" or not array.ndim or not array.size:
         raise ValueError(f"{name} has shape {array.shape} and dtype {array.dtype}, expected numbers (n, ...), n at least 1")
     if array.dtype != np.uint8:
@@ -236,13 +251,38 @@ def _data(name: str, part: data.Part, seed: int) -> Tensor:
     return pictures[:, None] if pictures.ndim == 3 else pictures.permute(0, 3, 1, 2).contiguous()
 
 
+def _array(name: str) -> Any:
+    read: Any = np.lib.format.read_array  # where np.load would also take an archive or a pickle for what it is not
+    try:
+        with open(name, "rb") as file:
+            return read(file, allow_pickle=False)
+    except ValueError as error:
+        raise ValueError(f"{name} is no whole file .npy of numbers: {error}") from error
+
+
+def _labels(name: str, of: str, x0: Tensor) -> Tensor:
+    """The labels of some data: from a file, or those that the package knows."""
+    if name == OWN:
+        if of == "digits":
+            return data.digit_labels("train")
+        if of == "eight_gaussians":
+            return data.eight_gaussians_labels(x0)
+        raise ValueError(f"--labels needs a file .npy of integers: {of} has no labels of its own")
+    array = _array(name)
+    if array.dtype.kind not in "iu" or array.shape != (len(x0),) or array.min() < 0:
+        raise ValueError(
+            f"--labels {name} has shape {array.shape} and dtype {array.dtype}, expected ({len(x0)},) integers of 0 or more"
+        )
+    return torch.from_numpy(array.astype(np.int64))
+
+
 def _linear(T: int) -> Schedule:
     """The linear schedule of 1000 steps, in T steps: as much noise in all."""
     return Schedule.linear(T, min(0.1 / T, 0.5), min(20 / T, 0.999))
 
 
-def _network(x0: Tensor, width: int | None) -> MLP | UNet:
-    chosen = {} if width is None else {"width": width}
+def _network(x0: Tensor, width: int | None, condition: Labels | None) -> MLP | UNet:
+    chosen: dict[str, Any] = {"condition": condition} if width is None else {"width": width, "condition": condition}
     if x0.ndim == 2:
         return MLP(x0.shape[1], **chosen)
     if x0.ndim != 4:

@@ -28,6 +28,7 @@ from tinyddpm._registry import describe, known_base
 from tinyddpm._walk import Callback
 from tinyddpm.checkpoint import Checkpoint, Where
 from tinyddpm.elbo import VLB, vlb_terms
+from tinyddpm.guidance import told
 from tinyddpm.loss import drawn, error
 from tinyddpm.posterior import Variance
 from tinyddpm.sampling import sample, sample_ddim
@@ -71,18 +72,23 @@ class DDPM(nn.Module):
         self.example_shape: tuple[int, ...] | None = None
 
     def forward(
-        self, x0: Tensor, t: Time | None = None, eps: Tensor | None = None, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+        self, x0: Tensor, t: Time | None = None, eps: Tensor | None = None, *, c: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:  # fmt: skip
         """The loss: the mean squared error of what the network predicts. Arguments and result as for `simple_loss`.
 
         For "eps" it is `simple_loss`. For "x0" and "v" it is the error of the data and of the velocity, which weighs the
-        steps differently.
+        steps differently. `c` is what a network with a condition is told of each example, its null included.
 
         Example:
             >>> loss = DDPM(td.MLP(dim=2), Schedule.linear(T=10))(torch.zeros(8, 2))
             >>> loss.backward()
         """
-        return error(self.schedule, self.model, self.predict, x0, *drawn(self.schedule, x0, t, eps, generator))
+        return self._error(x0, *drawn(self.schedule, x0, t, eps, generator), c=c)
+
+    def _error(self, x0: Tensor, t: Tensor, eps: Tensor, c: Tensor | None = None) -> Tensor:
+        model = self.model if c is None else partial(self.model, c=c)
+        return error(self.schedule, model, self.predict, x0, t, eps)
 
     if TYPE_CHECKING:  # for type checkers, which otherwise know nothing of a call of a module
         __call__ = forward
@@ -130,7 +136,28 @@ class DDPM(nn.Module):
         """The loss of x_0, t and eps that are known to be good: `forward` without a look at them, unless somebody has another."""
         hooks = (self._forward_hooks, self._forward_pre_hooks, self._backward_hooks, self._backward_pre_hooks)
         bare = self._own("forward") and not any(hooks)
-        return partial(error, self.schedule, self.model, self.predict) if bare else self
+        return self._error if bare else self
+
+    def given(self, c: Any, guidance: float = 1.0) -> DDPM:
+        """This model, told what to draw. Ho and Salimans 2022, Eq. 6
+
+        Its network answers null + guidance (told - null), where null is its answer when told nothing.
+
+        Args:
+            c: what it is told, such as a label: one for all examples, or one for each (batch,).
+            guidance: 1 for c as it is; more exaggerates it; 0 forgets it. Papers often write w = guidance - 1.
+
+        Raises:
+            ValueError: the network knows no condition, or not this c.
+
+        Example:
+            >>> ddpm = DDPM(td.MLP(dim=2, condition=td.Labels(8)), Schedule.cosine(T=100))
+            >>> ddpm.given(3, guidance=2.0).sample((5, 2)).shape
+            torch.Size([5, 2])
+        """
+        made = DDPM(told(self.model, c, guidance), self.schedule, self.predict, self.variance, self.clip)
+        made.example_shape = self.example_shape
+        return made.train(self.training)
 
     def sample(
         self, shape: Sequence[int], x_T: Tensor | None = None, *, generator: torch.Generator | None = None,
@@ -171,6 +198,10 @@ class DDPM(nn.Module):
             >>> bound.L_t.shape, bound.total.shape
             (torch.Size([3, 199]), torch.Size([3]))
         """
+        if getattr(self.model, "guidance", 1) != 1:
+            raise ValueError(
+                f"guidance = {self.model.guidance}: the bound is that of a chain that was trained for it, with guidance 1"
+            )
         with in_mode(self, training=False):
             asked = self._asked_for
             return vlb_terms(self.schedule, asked, x0, self.variance, levels, eps, generator=generator, progress=progress)

@@ -5,7 +5,7 @@ step. What a network learns can be held against it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from numpy.typing import ArrayLike
@@ -136,6 +136,37 @@ class GaussianMixture:
         joint, _ = now._joint(x.reshape(1, -1), x.new_ones(1, 1), x.new_zeros(1, 1))
         return GaussianMixture(means, variances, joint.softmax(dim=1)[0])
 
+    def given(self, k: int | Sequence[int]) -> GaussianMixture:
+        """The law of a data point that comes from component k, or from one of several.
+
+        Args:
+            k: an integer in 0..K - 1, or several, of which one at least has a weight.
+
+        Example:
+            >>> GaussianMixture([-1.0, 0.0, 1.0], 0.25, [0.2, 0.4, 0.4]).given([1, 2]).weights
+            tensor([0.5000, 0.5000], dtype=torch.float64)
+        """
+        K, chosen = len(self.means), list(k) if isinstance(k, Sequence) and not isinstance(k, str) else [k]
+        for one in chosen:
+            if not 0 <= check_integer("k", one) < K:
+                raise ValueError(f"k = {one} is outside 0..{K - 1}")
+        if not chosen or not self.weights[chosen].sum() > 0 or len({*chosen}) < len(chosen):
+            raise ValueError(f"k = {k} is not one component or several different ones, with a weight above 0")
+        return GaussianMixture(self.means[chosen], self.variances[chosen], self.weights[chosen] / self.weights[chosen].sum())
+
+    def chances(self, schedule: Schedule, xt: Tensor, t: Time) -> Tensor:
+        """p(k | x_t): how probable it is that x_t came from each component, (batch, K) in the dtype of x_t.
+
+        Args as for the model of `eps`.
+
+        Example:
+            >>> GaussianMixture([-1.0, 1.0], 0.25).chances(Schedule([0.36]), torch.tensor([0.0, 0.5]), 1)
+            tensor([[0.5000, 0.5000],
+                    [0.1768, 0.8232]])
+        """
+        check_type("schedule", schedule, Schedule)
+        return self._of_rows(lambda *rows: self._joint(*rows)[0].softmax(dim=1), schedule, xt, t).to(xt)
+
     def eps(self, schedule: Schedule) -> Callable[[Tensor, Time], Tensor]:
         """The best prediction of the noise in x_t, its mean given x_t, as a model: a callable of (x_t, t). Eq. (4.18)
 
@@ -152,12 +183,13 @@ class GaussianMixture:
             joint, pull = self._joint(x, kept, lost)
             return lost.sqrt() * (joint.softmax(dim=1)[..., None] * pull).sum(dim=1)
 
-        def model(xt: Tensor, t: Time) -> Tensor:
-            self._check_points("xt", xt)
-            tables = schedule._rows(("alpha_bar", "one_minus_alpha_bar"), check_time(t, schedule.T, "xt", xt), xt)
-            return self._by_rows(rows, xt, *(table.reshape(-1, 1).expand(len(xt), 1) for table in tables)).reshape(xt.shape).to(xt)
+        return lambda xt, t: self._of_rows(rows, schedule, xt, t).reshape(xt.shape).to(xt)
 
-        return model
+    def _of_rows(self, function: Callable[..., Tensor], schedule: Schedule, xt: Tensor, t: Time) -> Tensor:
+        """A function of x_t (batch, D), alpha_bar_t and 1 - alpha_bar_t, each (batch, 1), for points of any shape."""
+        self._check_points("xt", xt)
+        tables = schedule._rows(("alpha_bar", "one_minus_alpha_bar"), check_time(t, schedule.T, "xt", xt), xt)
+        return self._by_rows(function, xt, *(table.reshape(-1, 1).expand(len(xt), 1) for table in tables))
 
     def _joint(self, x: Tensor, kept: Tensor, lost: Tensor, clean: bool = False) -> tuple[Tensor, Tensor]:
         """For x_t (batch, D), with alpha_bar_t and 1 - alpha_bar_t (batch, 1): what each component has to do with it.

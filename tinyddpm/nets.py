@@ -1,12 +1,13 @@
 """Two small networks: one for points, one for pictures. Each takes x_t and t, and answers in the shape of x_t.
 
-Both are made of residual blocks: h + f(h, t). The step t enters each block as a scale and a shift of its features.
+Both are made of residual blocks: h + f(h, t). The step t enters each block as a scale and a shift of its features. What a network
+is told besides, c, is added to what its blocks are told about t: see `guidance` for what a condition is.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -40,17 +41,17 @@ def _time_embedding(t: Tensor, size: int) -> Tensor:
 
 
 class _Time(nn.Module):
-    """What every block is told about t: (batch,) to (batch, size)."""
+    """What every block is told: about t (batch,), and about c where there is a condition: (batch, size)."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, condition: Any) -> None:
         super().__init__()
         self.size = size
+        self.from_condition = None if condition is None else nn.Linear(condition.size, size)
         self.mlp = nn.Sequential(nn.Linear(size, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU())
 
-    def forward(self, t: Tensor) -> Tensor:
-        weight: Tensor = next(self.parameters())
-        answer: Tensor = self.mlp(_time_embedding(t, self.size).to(weight.dtype))
-        return answer
+    def forward(self, t: Tensor, told: Tensor | None) -> Tensor:
+        answer: Tensor = self.mlp(_time_embedding(t, self.size).to(next(self.mlp.parameters()).dtype))
+        return answer if told is None or self.from_condition is None else answer + self.from_condition(told)
 
 
 @known
@@ -61,24 +62,25 @@ class MLP(nn.Module):
         dim: how many coordinates a point has.
         width: the number of features.
         depth: the number of residual blocks.
+        condition: turns c into features, such as `Labels`; without it, the network is told nothing but t.
 
     Example:
         >>> MLP(dim=2)(torch.zeros(5, 2), torch.ones(5).long()).shape
         torch.Size([5, 2])
     """
 
-    def __init__(self, dim: int = 2, width: int = 96, depth: int = 3) -> None:
+    def __init__(self, dim: int = 2, width: int = 96, depth: int = 3, *, condition: Any = None) -> None:
         super().__init__()
         given = {"dim": dim, "width": width, "depth": depth}
-        self.arguments = {name: check_count(name, value) for name, value in given.items()}
-        self.dim = dim
-        self.time = _Time(64)
+        self.arguments = {name: check_count(name, value) for name, value in given.items()} | _described(condition)
+        self.dim, self.condition = dim, condition
+        self.time = _Time(64, condition)
         self.first = nn.Linear(dim, width)
         self.blocks = nn.ModuleList(_PointBlock(width, 64) for _ in range(depth))
         self.last = nn.Linear(width, dim)
 
-    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
-        """The answer for x_t at t; in training, the predicted noise.
+    def forward(self, xt: Tensor, t: Tensor, c: Tensor | None = None) -> Tensor:
+        """The answer for x_t at t, told c (batch, ...) where it knows a condition; in training, the predicted noise.
 
         Example:
             >>> MLP(dim=3).forward(torch.zeros(5, 3), torch.ones(5).long()).shape
@@ -88,7 +90,7 @@ class MLP(nn.Module):
         if xt.ndim != 2 or xt.shape[1] != self.dim:
             raise ValueError(f"xt has shape {tuple(xt.shape)}, expected (batch, {self.dim})")
         _check_input(xt, t, self.first.weight)
-        time, h = self.time(t), self.first(xt)
+        time, h = self.time(t, _told(self.condition, c, xt)), self.first(xt)
         for block in self.blocks:
             h = block(h, time)
         answer: Tensor = self.last(F.silu(h))
@@ -123,30 +125,32 @@ class UNet(nn.Module):
         width: the number of features at full size, a multiple of 8.
         levels: how many sizes there are, 2 for pictures of 8x8 pixels, 3 or 4 for 32x32 and 64x64. The sides must be
             divisible by 2 ** (levels - 1).
+        condition: as for `MLP`.
 
     Example:
         >>> UNet(channels=1, width=8)(torch.zeros(5, 1, 8, 8), torch.ones(5).long()).shape
         torch.Size([5, 1, 8, 8])
     """
 
-    def __init__(self, channels: int = 1, width: int = 32, levels: int = 2) -> None:
+    def __init__(self, channels: int = 1, width: int = 32, levels: int = 2, *, condition: Any = None) -> None:
         super().__init__()
         given = {"channels": channels, "width": width, "levels": levels}
-        self.arguments = {name: check_count(name, value) for name, value in given.items()}
+        self.arguments = {name: check_count(name, value) for name, value in given.items()} | _described(condition)
+        self.condition = condition
         if width % 8:
             raise ValueError(f"width = {width} is not a multiple of 8")
         self.channels, self.factor = channels, 2 ** (levels - 1)
         widths = [width * 2**level for level in range(levels)]
         time = 2 * width
-        self.time = _Time(time)
+        self.time = _Time(time, condition)
         self.first = nn.Conv2d(channels, width, 3, padding=1)
         self.down = nn.ModuleList(_PictureBlock(a, b, time) for a, b in zip([width, *widths], widths, strict=False))
         self.middle = _Attention(widths[-1])
         self.up = nn.ModuleList(_PictureBlock(2 * b, a, time) for a, b in zip([width, *widths], widths, strict=False))
         self.last = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), _zero(nn.Conv2d(width, channels, 3, padding=1)))
 
-    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
-        """The answer for x_t at t; in training, the predicted noise.
+    def forward(self, xt: Tensor, t: Tensor, c: Tensor | None = None) -> Tensor:
+        """The answer for x_t at t, told c (batch, ...) where it knows a condition; in training, the predicted noise.
 
         Example:
             >>> UNet(channels=3, width=8, levels=3).forward(torch.zeros(5, 3, 16, 32), torch.ones(5).long()).shape
@@ -157,7 +161,7 @@ class UNet(nn.Module):
             expected = f"(batch, {self.channels}, height, width) with sides divisible by {self.factor}"
             raise ValueError(f"xt has shape {tuple(xt.shape)}, expected {expected}")
         _check_input(xt, t, self.first.weight)
-        time, h, found = self.time(t), self.first(xt), []
+        time, h, found = self.time(t, _told(self.condition, c, xt)), self.first(xt), []
         for level, block in enumerate(self.down):
             h = block(F.avg_pool2d(h, 2) if level else h, time)
             found.append(h)
@@ -211,6 +215,28 @@ def _check_input(xt: Tensor, t: Tensor, weight: Tensor) -> None:
             raise ValueError(f"{name} is on {value.device}, expected {weight.device}, where the network is")
     if t.shape != xt.shape[:1]:
         raise ValueError(f"t has shape {tuple(t.shape)}, expected {tuple(xt.shape[:1])}, a step for each row of xt")
+
+
+def _described(condition: Any) -> dict[str, Any]:
+    """The argument, where it is given: a network without a condition is described as it was before there were any."""
+    if condition is not None and not all(hasattr(condition, name) for name in ("size", "null", "_checked")):
+        raise TypeError(f"condition is of type {type(condition).__name__}, expected a condition such as Labels(10)")
+    return {} if condition is None else {"condition": condition}
+
+
+def _told(condition: Any, c: Tensor | None, xt: Tensor) -> Tensor | None:
+    """The features of what the network is told, nothing if c is None; None for a network without a condition."""
+    if condition is None:
+        if c is not None:
+            raise ValueError("c is given, but the network knows no condition: make it with condition=")
+        return None
+    null: Tensor = condition.null
+    if c is None:
+        c = null.expand(len(xt), *null.shape)
+    if c.shape != (len(xt), *null.shape):
+        raise ValueError(f"c has shape {tuple(c.shape)}, expected {(len(xt), *null.shape)}, one for each row of xt")
+    features: Tensor = condition(c)
+    return features
 
 
 def _zero(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from tinyddpm import engine
-from tinyddpm._checks import check_examples, check_finite, check_type
+from tinyddpm._checks import check_examples, check_finite, check_number, check_type
 from tinyddpm._registry import describe
 from tinyddpm.checkpoint import Where
+from tinyddpm.guidance import condition_of
 
 if TYPE_CHECKING:
     from tinyddpm.ddpm import DDPM
@@ -33,6 +35,8 @@ def fit(
     save_every: int = 1000,
     device: torch.device | str | None = None,
     mixed_precision: bool | None = None,
+    c: Any = None,
+    drop: float = 0.1,
 ) -> Tensor:
     """Trains a DDPM: Algorithm 1 with Adam, `steps` times. Eq. (5.1); Ho et al. 2020, Algorithm 1
 
@@ -61,6 +65,8 @@ def fit(
         save_every: see `checkpoint`.
         device: where to train. Without it, on the GPU if there is one, else where the network is.
         mixed_precision: whether the network computes in bfloat16. Without it, on a GPU that is able to.
+        c: what a network with a condition is told of each example, such as its label: (n,).
+        drop: for which share of the examples c is forgotten, so that the network also learns to be told nothing.
 
     Returns:
         The loss of each step, float32 (steps,) on the CPU, those before `resume` included.
@@ -88,19 +94,41 @@ def fit(
         raise ValueError("ddpm.model has no parameters to train")
     check_examples("x0", x0)
     check_finite("x0", x0)
+    if not 0 <= check_number("drop", drop, -math.inf, math.inf) <= 1:
+        raise ValueError(f"drop = {drop} is outside [0, 1]")
+    same: dict[str, Any] = {"data": list(x0.shape)}
+    if c is not None:
+        condition = condition_of(plain.model)
+        c = condition._checked(c)
+        if c.shape != (len(x0), *condition.null.shape):
+            raise ValueError(
+                f"c has shape {tuple(c.shape)}, expected {(len(x0), *condition.null.shape)}, one for each example of x0"
+            )
+        same |= {"drop": float(drop), "c": list(c.shape)}
 
-    def batches(place: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Algorithm 1, without end: examples, a step for each, and noise."""
-        data = x0.detach().to(place)
+    def batches(place: torch.device) -> Iterator[tuple[Tensor, ...]]:
+        """Algorithm 1, without end: examples, a step for each, and noise; and what is told of each, if it is not forgotten."""
+        data, known = x0.detach().to(place), None if c is None else c.to(place)
         while True:
-            x = data[torch.randint(len(data), (batch_size,), device=place)]
+            which = torch.randint(len(data), (batch_size,), device=place)
             t = torch.randint(1, ddpm.schedule.T + 1, (batch_size,), device=place)
-            yield x, t, torch.randn_like(x)
+            x = data[which]
+            drawn = x, t, torch.randn_like(x)
+            if known is None:
+                yield drawn
+            else:
+                forgotten = torch.rand(batch_size, device=place) < drop
+                null = condition.null.to(place)
+                yield *drawn, torch.where(forgotten.reshape(-1, *[1] * null.ndim), null, known[which])
+
+    def told(x0: Tensor, t: Tensor, eps: Tensor, c: Tensor) -> Tensor:
+        value: Tensor = loss(x0, t, eps, c=c)
+        return value
 
     losses = engine.train(
-        plain, loss, batches, x0[0], describe(plain), steps=steps, batch_size=batch_size, lr=lr, ema=ema,
-        seed=seed, checkpoint=checkpoint, resume=resume, progress=progress, max_grad_norm=max_grad_norm, save_every=save_every,
-        device=device, mixed_precision=mixed_precision, data=list(x0.shape),
+        plain, loss if c is None else told, batches, x0[0], describe(plain), steps=steps, batch_size=batch_size, lr=lr,
+        ema=ema, seed=seed, checkpoint=checkpoint, resume=resume, progress=progress, max_grad_norm=max_grad_norm,
+        save_every=save_every, device=device, mixed_precision=mixed_precision, **same,
     )  # fmt: skip
     plain.example_shape = tuple(x0.shape[1:])
     return losses

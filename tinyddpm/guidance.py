@@ -1,0 +1,127 @@
+"""Told what to draw: conditions, and guidance. Ho and Salimans 2022
+
+A condition is a module that turns what an example is told, c, into features: `condition(c)` is (batch, size) for c (batch, ...) of
+integers. It has a `null`, the c of one example that is told nothing, and `_checked`, which says what is wrong with a c of a user's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from tinyddpm._checks import check_count, check_integer, check_integers, check_number, values_can_be_read
+from tinyddpm._registry import known
+
+if TYPE_CHECKING:
+    from tinyddpm._model import Model
+
+
+@known
+class Labels(nn.Module):
+    """A condition: each example has one of some classes, an integer.
+
+    Args:
+        classes: how many there are; the labels are 0, ..., classes - 1.
+        size: the number of features that a label becomes.
+
+    Attributes:
+        null: what stands for a label where there is none.
+
+    Example:
+        >>> Labels(10)(torch.tensor([3, 7])).shape
+        torch.Size([2, 64])
+    """
+
+    null: Tensor
+
+    def __init__(self, classes: int, size: int = 64) -> None:
+        super().__init__()
+        self.arguments = {"classes": check_count("classes", classes), "size": check_count("size", size)}
+        self.classes, self.size = self.arguments["classes"], self.arguments["size"]
+        self.embedding = nn.Embedding(classes + 1, size)
+        self.register_buffer("null", torch.tensor(classes), persistent=False)
+
+    def forward(self, c: Tensor) -> Tensor:
+        """The features of labels c (batch,) that are known to be good, the null among them: (batch, size).
+
+        Example:
+            >>> labels = Labels(10, size=4)
+            >>> labels.forward(labels.null.expand(3)).shape
+            torch.Size([3, 4])
+        """
+        check_integers("c", c)
+        features: Tensor = self.embedding(c)
+        return features
+
+    if TYPE_CHECKING:  # for type checkers, which otherwise know nothing of a call of a module
+        __call__ = forward
+
+    def _checked(self, c: int | Tensor | Sequence[int]) -> Tensor:
+        """Labels as a LongTensor: () of one label for all examples, or (batch,)."""
+        if isinstance(c, Sequence) and not isinstance(c, str):
+            c = torch.tensor([check_integer(f"c[{i}]", label) for i, label in enumerate(c)], dtype=torch.int64)
+        if not isinstance(c, Tensor):
+            c = torch.tensor(check_integer("c", c, "a label, or a tensor of labels (batch,)"))
+        check_integers("c", c)
+        if c.ndim > 1:
+            raise ValueError(f"c has shape {tuple(c.shape)}, expected () or (batch,)")
+        bad = ((c < 0) | (c >= self.classes)).flatten()
+        if values_can_be_read(c) and bad.any():
+            i = int(bad.nonzero()[0])
+            raise ValueError(f"c{f'[{i}]' if c.ndim else ''} = {int(c.flatten()[i])} is outside 0..{self.classes - 1}")
+        return c.long()
+
+
+class Told(nn.Module):
+    """A network that has been told c, as a model of (x_t, t): null + guidance (told - null), on its raw answers.
+
+    Args:
+        network: a network with a condition.
+        c: what it is told, checked: one for all examples, or one for each.
+        guidance: 0 for nothing, 1 for c as it is, more to exaggerate it.
+    """
+
+    c: Tensor
+
+    def __init__(self, network: Any, c: Tensor, guidance: float) -> None:
+        super().__init__()
+        self.network: Any = network
+        self.guidance = guidance
+        self.register_buffer("c", c)
+
+    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
+        """The answer for x_t at t, from both questions in one batch where both are needed."""
+        null: Tensor = self.network.condition.null
+        each = self.c.dim() - null.dim()
+        if each and len(self.c) != len(xt):
+            raise ValueError(f"c has shape {tuple(self.c.shape)}, expected one for each of {len(xt)} rows of x_t")
+        c, nothing = (value.expand(len(xt), *null.shape) for value in (self.c, null))
+        if self.guidance in (0, 1):
+            answer: Tensor = self.network(xt, t, c if self.guidance else nothing)
+            return answer
+        untold, told = self.network(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([nothing, c])).chunk(2)
+        guided: Tensor = untold + self.guidance * (told - untold)
+        return guided
+
+
+def told(network: Any, c: Any, guidance: float) -> Model:
+    """A network that is told c, once both are checked.
+
+    Raises:
+        ValueError: the network knows no condition.
+    """
+    condition = condition_of(network)
+    guidance = check_number("guidance", guidance, -math.inf, math.inf)
+    return Told(network, condition._checked(c).to(condition.null.device), guidance)
+
+
+def condition_of(network: Any) -> Any:
+    """The condition of a network that has one."""
+    condition = getattr(network, "condition", None)
+    if condition is None:
+        raise ValueError(f"c is given, but the network, a {type(network).__name__}, knows no condition: make it with condition=")
+    return condition
