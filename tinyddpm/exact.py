@@ -183,7 +183,10 @@ class GaussianMixture:
             joint, pull = self._joint(x, kept, lost)
             return lost.sqrt() * (joint.softmax(dim=1)[..., None] * pull).sum(dim=1)
 
-        return lambda xt, t: self._of_rows(rows, schedule, xt, t).reshape(xt.shape).to(xt)
+        def model(xt: Tensor, t: Time) -> Tensor:
+            return self._of_rows(rows, schedule, xt, t).reshape(xt.shape).to(xt)
+
+        return model
 
     def _of_rows(self, function: Callable[..., Tensor], schedule: Schedule, xt: Tensor, t: Time) -> Tensor:
         """A function of x_t (batch, D), alpha_bar_t and 1 - alpha_bar_t, each (batch, 1), for points of any shape."""
