@@ -11,6 +11,7 @@ import notebooks
 import pytest
 from filelock import FileLock
 from hypothesis import settings
+from set_repository import repository_url
 
 settings.register_profile("tinyddpm", deadline=None, derandomize=True)
 settings.load_profile("tinyddpm")
@@ -41,6 +42,13 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 FORK = "https://github.com/somebody/their-fork"
+
+
+def of_the_fork(text: str) -> str:
+    """What names our repository, as the fork has it."""
+    return text.replace(repository_url(notebooks.ROOT / "_config.yml"), FORK)
+
+
 NOT_COPIED = shutil.ignore_patterns(".*", "_build", "dist", "__pycache__", "*.egg-info")
 
 

@@ -127,25 +127,21 @@ def test_first_screen_of_a_chapter_is_its_question_and_a_picture(path):
     assert re.match(r"\*(?!Figure)[^*$]{40,}", caption["source"])
 
 
-def is_open(cell):
-    return cell["cell_type"] == "code" and not {"hide-input", "hide-cell"} & {*cell["metadata"].get("tags", [])}
-
-
 @by_name
 def test_open_stay_the_cells_that_teach(path):
     """Few and short ones, without a plot; a third of the code at most."""
     cells = [cell for cell in notebooks.cells(path) if cell["cell_type"] == "code"]
-    shown = [cell["source"] for cell in cells if is_open(cell)]
+    shown = [cell["source"] for cell in cells if notebooks.is_open(cell)]
     assert 1 <= len(shown) <= 8 and not any("plt." in source for source in shown)
     assert sum(map(len, shown)) < sum(len(cell["source"]) for cell in cells) / 3
 
 
 def test_the_first_checks_of_the_book_are_open_and_no_others():
-    kinds = [check["kind"] for path in CHAPTERS for i, cell in enumerate(notebooks.cells(path)) if is_open(cell)
+    kinds = [check["kind"] for path in CHAPTERS for i, cell in enumerate(notebooks.cells(path)) if notebooks.is_open(cell)
              for check in notebooks.checks(path) if check["cell"] == i]  # fmt: skip
     assert sorted(kinds) in (["agreed", "defined", "proved"], ["agreed", "defined", "proved", "refuted"])
     first = notebooks.cells(CHAPTERS[1])
-    assert {check["kind"] for check in notebooks.checks(CHAPTERS[1]) if is_open(first[check["cell"]])} >= {
+    assert {check["kind"] for check in notebooks.checks(CHAPTERS[1]) if notebooks.is_open(first[check["cell"]])} >= {
         "agreed",
         "defined",
         "proved",

@@ -2,16 +2,13 @@
 
 import pytest
 import torch
+from test_nets import seed, woken
 from torch import nn
 
 import tinyddpm as td
 
 RING = td.exact.eight_gaussians()
 SCHEDULE = td.Schedule.cosine(20)
-
-
-def seed(n):
-    return torch.Generator().manual_seed(n)
 
 
 class Exact(nn.Module):
@@ -30,14 +27,6 @@ class Exact(nn.Module):
             law = RING if k == 8 else RING.given(k)
             answer[rows] = law.eps(SCHEDULE)(xt[rows], t[rows])
         return answer if self.predict == "eps" else td.v_from_eps(SCHEDULE, xt, t, answer)
-
-
-def woken(network):
-    """With noise added to all weights: a network starts with layers that are 0."""
-    with torch.no_grad():
-        for i, p in enumerate(network.parameters()):
-            p += 0.1 * torch.randn(p.shape, generator=seed(i))
-    return network
 
 
 def networks():
@@ -172,15 +161,12 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(tmp_path):
         run(resume=tmp_path / "run", drop=0.2)
 
 
-def test_without_c_a_run_is_what_it_was():
-    """Training a network with a condition and no c: told nothing, always, and nothing else is drawn."""
+def test_who_is_never_told_anything_learns_the_null_alone():
+    """A run without c: told nothing, always."""
     torch.manual_seed(0)
-    plain = td.MLP(2, 16, 1)
-    twin = td.MLP(2, 16, 1)
-    twin.load_state_dict(plain.state_dict())
-    x0 = RING.sample(100, seed(0)).float()
-    losses = [td.fit(td.DDPM(net, SCHEDULE), x0, 10, 16, progress=False) for net in (plain, twin)]
-    assert torch.equal(*losses)
+    before = td.MLP(2, 16, 1, condition=td.Labels(8)).condition.embedding.weight
+    after = run(c=None, ema=0.0)[0].model.condition.embedding.weight
+    assert (after != before).any(dim=1).nonzero().flatten().tolist() == [8]
 
 
 def test_a_condition_is_kept_by_a_checkpoint_and_does_not_fit_a_network_without_one(tmp_path):

@@ -11,6 +11,8 @@ from bs4 import BeautifulSoup
 from public import public
 from set_repository import repository_url, set_repository
 
+from conftest import of_the_fork
+
 
 @pytest.fixture(scope="session")
 def pages(html) -> dict[str, BeautifulSoup]:
@@ -79,11 +81,6 @@ def test_buttons_open_the_fork(html, pages):
         (download,) = {link for link in links if link.endswith(".ipynb") and "_sources" in link}
         given = (html / name).parent.joinpath(download).read_text(encoding="utf-8")
         assert json.loads(given) == json.loads(of_the_fork(path.read_text(encoding="utf-8")))
-
-
-def of_the_fork(text):
-    """What names our repository, as the fork has it."""
-    return text.replace(repository_url(notebooks.ROOT / "_config.yml"), "https://github.com/somebody/their-fork")
 
 
 def test_the_first_page_leads_to_the_pdf_of_the_fork(pages):
@@ -215,8 +212,7 @@ def test_what_is_not_a_check_is_folded_where_it_stands(pages):
         folds = page.select("details.fold.code")
         assert [fold.summary.text for fold in folds[:2]] == ["set-up", "code"] and "import tinyddpm as td" in folds[0].get_text()
         shown = [pre.get_text() for pre in page.select("div.cell_input pre") if pre.find_parent("details") is None]
-        wanted = [cell["source"] for cell in notebooks.cells(path) if cell["cell_type"] == "code"
-                  and not {"hide-input", "hide-cell"} & {*cell["metadata"].get("tags", [])}]  # fmt: skip
+        wanted = [cell["source"] for cell in notebooks.cells(path) if notebooks.is_open(cell)]
         assert [text.strip() for text in shown] == [source.strip() for source in wanted]
         for picture in page.select("article img, .animation"):
             assert picture.find_parent("details", class_="fold") is None

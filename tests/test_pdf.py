@@ -9,9 +9,8 @@ import browsers
 import notebooks
 import pytest
 from bs4 import BeautifulSoup
-from set_repository import repository_url
 
-from conftest import FORK
+from conftest import of_the_fork
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: see requirements.txt")
 pypdf = pytest.importorskip("pypdf", reason="pypdf is not installed: see requirements.txt")
@@ -22,7 +21,6 @@ import tinyddpm  # noqa: E402
 
 pytestmark = pytest.mark.skipif(browsers.program() is None, reason=browsers.MISSING)
 WIDTH = 605  # of the text, in the browser's pixels: A4 without the margins of print.css
-OURS = repository_url(notebooks.ROOT / "_config.yml")
 STROKES = re.compile(rb"(?m)^(?:[-\d.]+ )+[mlcvy]\n(?:h\n)?")  # in the contents of a page, where each is a line
 
 
@@ -154,9 +152,9 @@ def test_what_the_pages_fold_is_at_the_end_and_the_mark_of_each_check_leads_ther
     for path in notebooks.chapters():
         chapter = source.find("article", id=path.relative_to(notebooks.ROOT).with_suffix("").as_posix())
         assert not chapter.select("details.fold, details.machinery")
-        folded = [cell for cell in notebooks.cells(path) if {"hide-cell", "hide-input"} & {*cell["metadata"].get("tags", [])}]
+        folded = [cell for cell in notebooks.cells(path) if cell["cell_type"] == "code" and not notebooks.is_open(cell)]
         found = letters(code.get_text())
-        assert folded and all(letters(cell["source"].replace(OURS, FORK)) in found for cell in folded)
+        assert folded and all(letters(of_the_fork(cell["source"])) in found for cell in folded)
         checks = [
             check
             for check in notebooks.checks(path)

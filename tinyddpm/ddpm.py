@@ -28,7 +28,7 @@ from tinyddpm._registry import describe, known_base
 from tinyddpm._walk import Callback
 from tinyddpm.checkpoint import Checkpoint, Where
 from tinyddpm.elbo import VLB, vlb_terms
-from tinyddpm.guidance import told
+from tinyddpm.guidance import Told, told
 from tinyddpm.loss import drawn, error
 from tinyddpm.posterior import Variance
 from tinyddpm.sampling import sample, sample_ddim
@@ -198,7 +198,7 @@ class DDPM(nn.Module):
             >>> bound.L_t.shape, bound.total.shape
             (torch.Size([3, 199]), torch.Size([3]))
         """
-        if getattr(self.model, "guidance", 1) != 1:
+        if isinstance(self.model, Told) and self.model.guidance != 1:
             raise ValueError(
                 f"guidance = {self.model.guidance}: the bound is that of a chain that was trained for it, with guidance 1"
             )

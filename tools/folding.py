@@ -89,7 +89,8 @@ def _shows_a_figure(node):
 
 def _move(folded, check):
     """Puts the fold of a check below what it is the check of."""
-    place = next(_places(folded, check), None)
+    above = folded.parent[: folded.parent.index(folded)]
+    place = next((node for node in reversed(above) if _belongs_to(check, node)), None)
     if place is not None:
         folded.parent.remove(folded)
         at = place.parent.index(place) + 1
@@ -98,18 +99,11 @@ def _move(folded, check):
         place.parent.insert(at, folded)
 
 
-def _places(folded, check):
-    """What the check may stand below, the nearest first: the boxes above it, or the lines that bear its tag."""
-    above = folded.parent[: folded.parent.index(folded)]
-    for node in reversed(above):
-        if check["kind"] == "refuted" and isinstance(node, nodes.block_quote):
-            yield node
-        if (
-            check["kind"] != "refuted"
-            and isinstance(node, nodes.math_block)
-            and check["tag"] in notebooks.TAG.findall(node.astext())
-        ):
-            yield node
+def _belongs_to(check, node):
+    """Whether a check belongs below a node: below a box if it rejects a variant, else below the line that bears its tag."""
+    if check["kind"] == "refuted":
+        return isinstance(node, nodes.block_quote)
+    return isinstance(node, nodes.math_block) and check["tag"] in notebooks.TAG.findall(node.astext())
 
 
 def setup(app):

@@ -66,6 +66,11 @@ def cells(path: Path) -> list[dict]:
     return [{**cell, "source": "".join(cell["source"])} for cell in notebook["cells"]]
 
 
+def is_open(cell: dict) -> bool:
+    """Whether the built page shows all of a cell of code: no tag folds it."""
+    return cell["cell_type"] == "code" and not {"hide-input", "hide-cell"} & {*cell["metadata"].get("tags", [])}
+
+
 def texts(path: Path) -> list[str]:
     """What a chapter says between its code: its cells of Markdown."""
     return [cell["source"] for cell in cells(path) if cell["cell_type"] == "markdown"]

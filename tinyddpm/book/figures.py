@@ -178,20 +178,17 @@ def player(fig: Figure, draw: Callable[[int], object], steps: Sequence[int], alt
     check_number("fps", fps, 0, math.inf)
     html = FuncAnimation(fig, draw, frames=steps, interval=1000 / fps).to_jshtml(default_mode="once")  # type: ignore[arg-type]
     plt.close(fig)
+    html = re.sub(r'(frames\[\d+\] = )"(data:[^"]*)"', lambda frame: f'{frame[1]}"{_lighter(frame[2])}"', html)
     frames = re.findall(r'frames\[\d+\] = "(data:[^"]*)"', html)
     if len(frames) != len(steps):
         raise ValueError(
             f"steps has {len(steps)} entries, of which {len(frames)} fit into a page of 3 MB: draw fewer or smaller ones"
         )
-    for frame in frames:
-        html = html.replace(frame, _lighter(frame))
-    frames = re.findall(r'frames\[\d+\] = "(data:[^"]*)"', html)
     html = re.sub(r'<link rel="stylesheet"\s+href="[^"]*">', "", html)
     html = re.sub(r'<i class="fa fa-([^"]*)"></i>', lambda icon: ICONS[icon[1]] + "\ufe0e", html)  # as text, not as emoji
     html = html.replace("width: 374px;", "width: 374px; max-width: 90%;")
     # The first picture also stands in the page itself, for readers without scripts (a code host, a printer).
-    first = re.sub(r"\\\n", "", frames[0]).replace("\\n", "")
-    picture = f'alt="{escape(alt)}" src="{first}" style="max-width: 100%"'
+    picture = f'alt="{escape(alt)}" src="{frames[0]}" style="max-width: 100%"'
     html = re.sub(r'<img id="(\w+)">', lambda image: f'<img id="{image[1]}" {picture}>', html)
     html = html.replace('type="range"', f'type="range" aria-label="step, from {steps[0]} to {steps[-1]}"')
     identity = re.search(r"_anim_img(\w+)", html)
