@@ -1,7 +1,8 @@
-"""How good samples are at an equal budget: four sets of points, or the digits.
+"""How good samples are: four sets of points or the digits at an equal budget, and what the shipped models draw when told a label.
 
     python benchmarks/quality.py [--seeds N] [--all]
     python benchmarks/quality.py --digits
+    python benchmarks/quality.py --guidance [--seeds N]
 
 Points: each model has the same network, data, steps and batch. The number is the sliced Wasserstein distance of 2000 samples
 to ten sets of 2000 true points, over the same distance between true sets: 1 is as good as true. The row of true points shows
@@ -9,6 +10,10 @@ how far such numbers scatter. With diffusers installed, --all adds a row with it
 
 Digits: a UNet trained for a fixed time. The Fréchet distance of its samples to the test part, in the hidden layer of a
 classifier, over that of the training part to the test part; beside it, what a Gaussian fitted to the pixels gets.
+
+Guidance: for the ring, the same distance as for the points, but the true sets are drawn by the same sampler from the exact
+answers, joined in the same way. For the digits, how often a classifier that has seen neither them nor what the model was
+trained with finds the label again, and how much pictures of one label vary.
 """
 
 import argparse
@@ -25,6 +30,7 @@ from typing import Any
 import torch
 from loops import diffusers_loss, diffusers_sample, diffusers_scheduler, optional, train
 from sklearn.neural_network import MLPClassifier
+from sklearn.svm import SVC
 from torch import Tensor
 
 import tinyddpm as td
@@ -47,6 +53,10 @@ DIGITS_MODEL: dict[str, Any] = {"predict": "eps", "variance": "beta_tilde", "cli
 DIGITS_TRAINING: dict[str, Any] = {"batch_size": 128, "lr": 4e-3, "ema": 0.999, "seed": 0}
 DIGITS_DRAWS = 3  # sets of samples, from as many seeds
 TRIAL_STEPS = 40  # to measure the speed
+
+# Guidance.
+RING_GUIDANCE, DIGITS_GUIDANCE = (1.0, 2.0, 4.0), (0.0, 1.0, 2.0, 4.0)
+TOLD_PICTURES = 400  # in a set, as many of each digit
 
 Source = Callable[[int, torch.Generator], Tensor]  # of points
 Method = Callable[[Source, int], Tensor]  # samples, from a set of points and a seed
@@ -220,6 +230,66 @@ def run_digits() -> None:
         print(f"{name:25}{frechet:>26}{joined:14.2f}{spread([s.classes for s in scores], 0):>16}{copies:>24}")
 
 
+# ---- guidance ----
+
+
+class ExactAnswer:
+    """The best prediction of the ring's noise, as a model that is told a label for each row: null + guidance (told - null)."""
+
+    def __init__(self, schedule: td.Schedule, labels: Tensor, guidance: float) -> None:
+        ring = td.exact.eight_gaussians()
+        self.labels, self.guidance, self.null = labels, guidance, ring.eps(schedule)
+        self.told = [ring.given(k).eps(schedule) for k in range(len(ring.means))]
+
+    def __call__(self, xt: Tensor, t: Tensor) -> Tensor:
+        """The answer for x_t (batch, 2) at t (batch,)."""
+        null, told = self.null(xt, t), torch.empty_like(xt)
+        for k, model in enumerate(self.told):
+            mine = self.labels == k
+            told[mine] = model(xt[mine], t[mine])
+        return null + self.guidance * (told - null)
+
+
+def run_ring(seeds: int) -> None:
+    """Prints how far the ring's guided points are from those of the exact sampler."""
+    ddpm, labels = td.load_pretrained("eight_gaussians"), torch.arange(POINTS) % 8
+    print("The ring, told a label, as often each: distance to the exact sampler's points over the baseline.\n")
+    print(f"{'guidance':>8}{'learned':>20}{'exact, redrawn':>20}")
+    for guidance in RING_GUIDANCE:
+        exact = td.DDPM(ExactAnswer(ddpm.schedule, labels, guidance), ddpm.schedule, variance=ddpm.variance)
+        truth = Truth(lambda n, generator, exact=exact: exact.sample((n, 2), generator=generator))  # type: ignore[misc]
+        columns = [
+            spread([truth.ratio(model.sample((POINTS, 2), generator=seeded(2000 + seed))) for seed in range(seeds)], 2)
+            for model in (ddpm.given(labels, guidance), exact)
+        ]
+        print(f"{guidance:8.0f}" + "".join(f"{column:>20}" for column in columns))
+
+
+def variety(pictures: Tensor, labels: Tensor) -> float:
+    """The variance among pictures of one label, added up over the pixels, on average over the labels."""
+    return statistics.mean(float(pictures[labels == k].var(0).sum()) for k in range(10))
+
+
+def run_told_digits(seeds: int) -> None:
+    """Prints how well the digits are what the model was told, and how much they vary."""
+    ddpm, labels = td.load_pretrained("digits"), torch.arange(TOLD_PICTURES) % 10
+    train, test = td.data.digits("train"), td.data.digits("test")
+    classifier = SVC(gamma=0.064).fit(test.flatten(1).numpy(), td.data.digit_labels("test").numpy())
+
+    def agrees(pictures: Tensor, labels: Tensor) -> float:
+        return 100 * float((classifier.predict(pictures.flatten(1).numpy()) == labels.numpy()).mean())
+
+    real = td.data.digit_labels("train")
+    print(f"\nThe digits, told a label, as often each, {TOLD_PICTURES} pictures a set, in 50 steps with fresh noise.\n")
+    print(f"{'guidance':>15}{'label found again %':>24}{'variety':>20}")
+    print(f"{'real pictures':>15}{agrees(train, real):24.1f}{variety(train, real):20.1f}")
+    for guidance in DIGITS_GUIDANCE:
+        told = ddpm.given(labels, guidance)
+        sets = [told.sample_ddim((TOLD_PICTURES, *train.shape[1:]), 50, 1.0, generator=seeded(seed)) for seed in range(seeds)]
+        found, varied = [agrees(x, labels) for x in sets], [variety(x, labels) for x in sets]
+        print(f"{guidance:15.0f}{spread(found, 1):>24}{spread(varied, 1):>20}")
+
+
 def spread(values: Sequence[float], digits: int) -> str:
     """Mean, least and greatest."""
     return f"{statistics.mean(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
@@ -228,11 +298,15 @@ def spread(values: Sequence[float], digits: int) -> str:
 def main() -> None:
     """Runs what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each model on each set of points")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each model on each set of points, or sets of samples")
     parser.add_argument("--all", action="store_true", help="other configurations besides")
     parser.add_argument("--digits", action="store_true", help="the digits in place of the points")
+    parser.add_argument("--guidance", action="store_true", help="the shipped models that can be told a label")
     options = parser.parse_args()
-    if options.digits:
+    if options.guidance:
+        run_ring(options.seeds)
+        run_told_digits(options.seeds)
+    elif options.digits:
         run_digits()
     else:
         run_points(options.seeds, options.all)

@@ -42,7 +42,7 @@ OBJECTS = {
     "DDPM": TOLD,
     "Labels": LABELS,
     "GaussianMixture": MIXTURE,
-    "MLP": MLP,
+    "MLP": TOLD.model,
     "UNet": grey,
     "Schedule": LINEAR,
 }
@@ -318,7 +318,8 @@ def no_pixels(value):
 
 
 NO_CONDITION = [(3, TypeError, r"^condition is of type int, expected a condition such as Labels\(10\)$")]
-UNKNOWN_TO_IT = [(t, ValueError, "^c is given, but the network knows no condition: make it with condition=$")]
+UNTOLD = (t, ValueError, "^c is given, but the network, a UNet, knows no condition: make it with condition=$")
+NULL = r"is outside 0\.\.9, nor is it 10, the null$"
 VARIANCES, PREDICTED = "'beta', 'beta_tilde'", "'eps', 'x0', 'v'"
 VARIANCE = choice("variance", VARIANCES, ["fixed_small"])
 OFF_LEVELS = r"which is none of {} equally spaced levels in \[-1, 1\]$"
@@ -407,12 +408,15 @@ CASES = [
     ("MLP", {}, {"dim": integer("dim"), "width": integer("width"), "depth": integer("depth"), "condition": NO_CONDITION}),
     ("MLP.forward", {"xt": x, "t": t}, {
         "xt": [*batch("xt"), *state(x, every=True), *shaped("xt", [x[0], x[:, :, None], torch.ones(3, 3)], r"\(batch, 2\)")],
-        "t": when(every=True), "c": UNKNOWN_TO_IT}),
+        "t": when(every=True), "c": [
+            is_type("c", 3, "a Tensor"), *shaped("c", [t[:2]], r"\(3,\), one for each row of xt"),
+            (t, ValueError, r"^c has labels outside 0\.\.9 that are not 10, the null$"), at("c", t.to("meta"), "cpu, where xt is"),
+            dtype("c", t / 100, "an integer dtype such as torch.int64")]}),
     ("UNet", {"width": 8}, {
         "channels": integer("channels"), "levels": integer("levels"), "condition": NO_CONDITION,
         "width": [*integer("width"), *off("width", [12], "is not a multiple of 8")]}),
     ("UNet.forward", {"xt": picture, "t": t}, {
-        "c": UNKNOWN_TO_IT,
+        "c": [UNTOLD],
         "xt": [*batch("xt"), *state(picture), *shaped(
             "xt", [picture[0], picture[..., None], torch.zeros(3, 3, 8, 8), picture[..., :7], picture[:, :, :7]],
             r"\(batch, 1, height, width\) with sides divisible by 2")],
@@ -437,13 +441,17 @@ CASES = [
                  *off("clip", [(1, -1), (1, 1), (math.nan, 1)], "is not a range: expected low < high")]}),
     ("DDPM.forward", {"x0": x}, {
         "x0": [*examples("x0"), *shaped("xt", [torch.ones(3, 3)], r"\(batch, 2\)")], "t": steps("x0"), "eps": like("eps", "x0"),
-        "generator": generator(), "c": [dtype("c", torch.zeros(3), "an integer dtype such as torch.int64"),
-                                        *shaped("c", [t[:2]], r"\(3,\), one for each row of xt")]}),
+        "generator": generator(), "c": [
+            dtype("c", torch.zeros(3), "an integer dtype such as torch.int64"),
+            *shaped("c", [t[:1], 3], r"\(3,\), one for each row of xt"), (-1, ValueError, f"^c = -1 {NULL}"),
+            (t, ValueError, rf"^c\[1\] = 50 {NULL}"), ([1, 2, 11], ValueError, rf"^c\[2\] = 11 {NULL}")]}),
     ("DDPM.given", {"c": 3}, {
         "c": [*[shows("c", v, r"a label, or a tensor of labels \(batch,\)") for v in (None, 1.5, "7", True)],
               *shaped("c", [t[:, None]], r"\(\) or \(batch,\)"), dtype("c", t / 100, "an integer dtype such as torch.int64"),
-              *off("c", [-1, 10], r"is outside 0\.\.9"), (torch.tensor([1, 10]), ValueError, r"^c\[1\] = 10 is outside 0\.\.9$"),
-              ([1, 2.0], TypeError, r"^c\[1\] = 2\.0 is of type float, expected an integer$")],
+              *off("c", [-1, 10, 10**30], r"is outside 0\.\.9"),
+              ([1, 2.0], TypeError, r"^c\[1\] = 2\.0 is of type float, expected an integer$"),
+              *[(v, ValueError, r"^c\[1\] = 50 is outside 0\.\.9$") for v in (t, [1, 50], t.to(torch.uint16))],
+              at("c", t.to("meta"), "cpu, where the network is")],
         "guidance": [shows("guidance", "2", "a number"), *off("guidance", [math.nan, math.inf], r"is outside \(-inf, inf\)")]}),
     ("Labels", {"classes": 10}, {"classes": integer("classes"), "size": integer("size")}),
     ("Labels.forward", {"c": t % 10}, {"c": [dtype("c", t / 100, "an integer dtype such as torch.int64")]}),

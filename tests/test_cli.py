@@ -55,6 +55,11 @@ def files():
     np.save("cube.npy", np.zeros((5, 4, 4)))
     np.save("complex.npy", np.zeros((5, 2), complex))
     np.save("words.npy", np.array(["a", "b"]))
+    for name, change in {"labels": 0, "one-less": -1, "one-more": 1, "large": 10**12}.items():
+        np.save(f"{name}.npy", np.arange(40) % 3 + change)
+    np.save("short.npy", np.arange(39) % 3)
+    np.save("turned.npy", np.arange(1, 41) % 3)
+    Path("labels.csv").write_text("cat\ndog\n" * 20)
     np.save("objects.npy", np.array([Evil(), Evil()], dtype=object))
     np.savez("archive.npz", np.zeros((5, 2)))
     os.rename("archive.npz", "archive.npy")
@@ -70,6 +75,7 @@ def checkpoints():
     """Models after two steps, one without training, and damaged ones."""
     for name, T in {"points": 25, "solid": 3, "grey": 4, "colour": 3}.items():
         assert main(f"train {name}.npy --out {name} {TINY} {T}".split()) == 0
+    assert main(f"train points.npy --labels labels.npy --out told {TINY} 5".split()) == 0
     with torch.random.fork_rng():
         td.DDPM(td.MLP(2, 8, 1), td.Schedule.linear(4)).save("saved")
         td.DDPM(torch.nn.Linear(2, 2), td.Schedule.linear(4)).save("foreign")
@@ -324,7 +330,6 @@ def test_a_stopped_run_goes_on_to_the_same_weights_with_its_settings(good, run, 
 
 def test_labels_are_told_and_what_is_drawn_is_what_was_asked_for(good):
     """A file of labels, those of the digits and of the ring; a run that goes on; the samples are those of `given`."""
-    np.save("labels.npy", np.arange(40) % 3)
     good(f"train points.npy --labels labels.npy --out new {TINY} 25 --seed 3")
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -464,12 +469,29 @@ ERRORS = [
     ("sample saved --out x.npy --shape 3", "expected (batch, 2)"),
     ("sample points --out x.png --shape 1 8 8", "expected (batch, 2)"),
     ("sample points --out x.png --shape 0", "argument --shape: 0 is not a whole number of 1 or more"),
-    ("sample points --out x.png --label 1", "c is given, but the network, a MLP, knows no condition"),
+    ("sample points --out x.png --label 1", "--label 1 says nothing to points, which was trained without labels"),
+    ("sample told --out x.png --label 3", "--label 3 is outside 0..2, the classes of told"),
+    ("sample told --out x.png --label -1", "--label -1 is outside 0..2, the classes of told"),
+    (f"sample told --out x.png --label {10**30}", "is outside 0..2, the classes of told"),
+    ("sample told --out x.png --label 1.5", "argument --label: invalid int value: '1.5'"),
+    ("sample told --out x.png --label", "argument --label: expected one argument"),
+    ("sample told --out x.png --label 1 --guidance nan", "guidance = nan is outside (-inf, inf)"),
+    ("sample told --out x.png --label 1 --guidance two", "argument --guidance: invalid float value: 'two'"),
+    ("sample told --out x.png --label 1 --guidance 1e30", "are NaN or infinite"),
     ("sample points --out x.png --guidance 2", "--guidance is for what a model is told: give --label too"),
     ("sample points --out x.png --label seven", "argument --label: invalid int value: 'seven'"),
     ("train two_moons --labels --out new", "--labels needs a file .npy of integers: two_moons has no labels of its own"),
     ("train points.npy --labels line.npy --out new", "--labels line.npy has shape (5,) and dtype float64, expected (40,) integers"),
-    ("train points.npy --labels words.npy --out new", "words.npy"),
+    ("train points.npy --labels words.npy --out new", "--labels words.npy has shape (2,) and dtype <U1, expected (40,) integers"),
+    ("train points.npy --labels short.npy --out new", "--labels short.npy has shape (39,) and dtype int64, expected (40,) "),
+    ("train points.npy --labels one-less.npy --out new", "--labels one-less.npy has -1 in row 0, expected labels in 0..999999"),
+    ("train points.npy --labels large.npy --out new", "has 1000000000000 in row 0, expected labels in 0..999999"),
+    ("train points.npy --labels labels.csv --out new", "--labels labels.csv is no file .npy of integers"),
+    ("train points.npy --labels missing.npy --out new", "No such file or directory: 'missing.npy'"),
+    ("train --labels digits --out new", "required: DATA"),
+    ("train points.npy --resume --out told", "the run in told was told labels: give --labels"),
+    ("train points.npy --labels one-more.npy --resume --out told", "one-more.npy has 3 in row 2, expected labels in 0..2"),
+    ("train points.npy --labels turned.npy --resume --out told", "checksum of c (what is told) = "),
     ("train points.npy --labels points.npy --resume --out points", "the run in points was told no labels: leave out --labels"),
     ("sample solid --out x.png", "samples of shape (3,) make no picture: use --out samples.npy"),
     ("sample points --out x.jpg", "--out x.jpg ends in '.jpg', expected .png or .npy"),

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from test_guidance import RING, SCHEDULE, Exact
 from torch import nn
 
 import tinyddpm as td
@@ -55,7 +56,7 @@ def net(x, t):
 
 
 def test_each_code_block_is_short_and_narrow_and_begins_where_the_last_one_ended():
-    assert len(BLOCKS) == 9 and BLOCKS[0] == "import torch\nimport tinyddpm as td\n"
+    assert len(BLOCKS) == 11 and BLOCKS[0] == "import torch\nimport tinyddpm as td\n"
     for block in BLOCKS:
         lines = block.splitlines()
         assert len(lines) <= 15 and max(map(len, lines)) <= 79
@@ -66,7 +67,8 @@ def test_every_name_of_ours_that_the_tables_give_exists():
     assert len(rows) > 50
     spans = {span for _, right in rows for span in re.findall(r"`([^`]+)`", right)}
     names = {re.match(r'[."]*([A-Za-z_0-9]+)', span)[1] for span in spans} | set(re.findall(r"td\.(\w+)", TEXT))
-    ours = {*td.__all__, *vars(LINEAR), *inspect.signature(td.DDPM.sample_ddim).parameters, "predict"}
+    takes = (td.DDPM.sample_ddim, td.DDPM.given, td.fit, td.MLP)
+    ours = {*td.__all__, *vars(LINEAR), *(p for thing in takes for p in inspect.signature(thing).parameters), "predict"}
     terms = {"L_T", "L_t", *vars(td.VLB)}  # fields without a default are no attributes of their class
     assert names - ours - terms - {"L_0"} == {"respaced", "leading", "linspace", "step"}  # the page's own, and theirs
     for _, right in rows:
@@ -271,6 +273,88 @@ def test_the_ddim_times_of_lucidrains_are_ours_up_to_rounding(T):
         assert np.abs(np.subtract(there, ddim_times(T, steps))).max() <= 1
         exact = [int(i) + 1 for i in np.round(np.linspace(-1, T - 1, steps + 1), 9)]
         assert exact == ddim_times(T, steps)
+
+
+# ---- labels and guidance ----
+
+XT, AT = draw(6, 2, n=3), torch.tensor([1, 5, 10, 12, 19, 20])
+
+
+@pytest.mark.parametrize("guidance", [-1.0, 0.0, 0.5, 1.0, 2.0, 7.5])
+def test_guidance_is_that_of_diffusers_and_one_more_than_that_of_the_paper(guidance):
+    network, c = Exact(), torch.arange(6)
+    told, untold = network(XT, AT, c), network(XT, AT)
+    ours = td.DDPM(network, SCHEDULE).given(c, guidance).eps(XT, AT)
+    close(page.guided(told, untold, guidance), ours, 1e-12)
+    close(page.guided_by_w(told, untold, guidance - 1), ours, 1e-12)
+    close(guidance * told + (1 - guidance) * untold, ours, 1e-12)  # Saharia et al., Eq. (2)
+
+
+def by_cond_scale(logits, null_logits, cond_scale, rescaled_phi=0.0, remove_parallel_component=True):
+    """forward_with_cond_scale of lucidrains, once it has both answers."""
+    update = logits - null_logits
+    if remove_parallel_component:
+        unit = logits / logits.norm(dim=1, keepdim=True)
+        update = update - (update * unit).sum(dim=1, keepdim=True) * unit
+    scaled = logits + update * (cond_scale - 1)
+    rescaled = scaled * logits.std(dim=1, keepdim=True) / scaled.std(dim=1, keepdim=True)
+    return rescaled * rescaled_phi + scaled * (1 - rescaled_phi)
+
+
+def test_guidance_is_the_cond_scale_of_lucidrains_where_nothing_is_taken_out_or_rescaled():
+    told, untold = draw(4, 30, n=1), draw(4, 30, n=2)
+    for guidance in (0.0, 1.0, 6.0):
+        ours = page.guided(told, untold, guidance)
+        close(by_cond_scale(told, untold, guidance, remove_parallel_component=False), ours, 1e-12)
+        for other in ({"remove_parallel_component": True}, {"remove_parallel_component": False, "rescaled_phi": 0.7}):
+            assert (guidance == 1) == torch.allclose(by_cond_scale(told, untold, guidance, **other), ours)
+    assert inspect.signature(td.fit).parameters["drop"].default == 0.1
+
+
+def test_the_gradient_of_an_exact_classifier_is_guidance():
+    """cond_fn of guided-diffusion for the ring, in its ddim_sample (condition_score) and in its p_sample (condition_mean)."""
+    exact, k = td.DDPM(Exact(), SCHEDULE), 3
+    for t in (1, 5, 12, 20):
+        x = XT.clone().requires_grad_()
+        law = RING.marginal(SCHEDULE, t)
+        each = -(x[:, None] - law.means).square().sum(dim=2) / (2 * law.variances[:, 0])  # of equal weights and widths
+        (gradient,) = torch.autograd.grad(each.log_softmax(dim=1)[:, k].sum(), x)
+        alpha, beta, noise = SCHEDULE.alpha[t], SCHEDULE.beta[t], SCHEDULE.one_minus_alpha_bar[t].sqrt()
+        told, untold = exact.given(k).eps(XT, t), exact.eps(XT, t)
+        close(told - untold, -noise * gradient, 1e-9)
+        for scale in (1.0, 2.5):
+            close(untold - noise * scale * gradient, exact.given(k, scale).eps(XT, t), 1e-9)
+            close(told - noise * scale * gradient, exact.given(k, scale + 1).eps(XT, t), 1e-9)  # class_cond
+            plain, guided = (td.p_step(SCHEDULE, XT, t, eps).mean for eps in (untold, exact.given(k, scale).eps(XT, t)))
+            close(scale * beta * gradient, alpha.sqrt() * (guided - plain), 1e-9)  # FIXED_LARGE
+            assert t == 1 or SCHEDULE.beta_tilde[t] < beta  # FIXED_SMALL, still less
+
+
+class Embedded(nn.Module):
+    """A network of theirs that is told labels, three and one for none: its t runs from 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(4, 2)
+
+    def forward(self, x, t, y):
+        return net(x, t) + self.table(y).to(x)
+
+
+def test_a_network_of_theirs_with_one_class_more_is_guided_and_trained():
+    torch.manual_seed(0)
+    theirs, x, t, c = Embedded(), draw(4, 2), torch.tensor([1, 2, 9, 20]), torch.tensor([0, 1, 2, 0])
+    ddpm = td.DDPM(page.TheirsTold(theirs, 3), SCHEDULE)
+    told, untold = theirs(x, t - 1, c), theirs(x, t - 1, torch.full((4,), 3))
+    close(ddpm.eps(x, t), untold, 0)
+    for guidance in (0.0, 1.0, 4.0):
+        close(ddpm.given(c, guidance).eps(x, t), page.guided(told, untold, guidance), 1e-6)
+        close(page.Ours(ddpm.given(c, guidance).model)(x, t - 1, c), ddpm.given(c, guidance).eps(x, t), 0)
+    before = theirs.table.weight.detach().clone()
+    td.fit(ddpm, draw(50, 2, dtype=torch.float32), steps=9, c=torch.arange(50) % 2, drop=0.5, progress=False)
+    assert (theirs.table.weight != before).any(dim=1).tolist() == [True, True, False, True]  # no example has label 2
+    with pytest.raises(ValueError, match=r"^c = 3 is outside 0\.\.2$"):
+        ddpm.given(3)
 
 
 # ---- what the tests of diffusers assert (tests/schedulers of that repository), by our functions alone ----
@@ -619,6 +703,30 @@ def test_a_network_of_theirs_works_in_our_functions_and_one_of_ours_in_their_loo
                 answer = answer if isinstance(answer, torch.Tensor) else answer.sample
                 x = scheduler.step(answer, t, x, generator).prev_sample
         close(x, ours.sample(x_T.shape, x_T=x_T, generator=seed(3)), 1e-4)
+
+
+def test_a_network_of_theirs_with_class_labels_is_guided_as_in_their_loops(diffusers):
+    torch.manual_seed(0)
+    unet = diffusers.UNet2DModel(
+        sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 8), norm_num_groups=4, layers_per_block=1,
+        down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"), num_class_embeds=4,
+    ).eval()  # fmt: skip
+    x, i, c = draw(2, 1, 8, 8, dtype=torch.float32), torch.tensor([3, 19]), torch.tensor([0, 2])
+    with pytest.raises(ValueError, match="class_labels should be provided"):
+        unet(x, i)
+    with torch.no_grad():
+        told, untold = (unet(x, i, class_labels=y).sample for y in (c, torch.full((2,), 3)))
+        ours = td.DDPM(page.TheirsTold(unet, 3), td.Schedule.cosine(20)).given(c, guidance=4.0).eps(x, i + 1)
+    close(ours, page.guided(told, untold, 4.0), 1e-4)
+    assert not torch.allclose(told, untold, atol=1e-3)
+
+
+def test_the_two_formulas_of_their_guider_are_those_of_the_page(diffusers):
+    told, untold = draw(2, 3, n=1), draw(2, 3, n=2)
+    for original, ours in {False: page.guided, True: page.guided_by_w}.items():
+        guider = diffusers.guiders.ClassifierFreeGuidance(guidance_scale=4.0, use_original_formulation=original)
+        guider.set_state(step=0, num_inference_steps=10, timestep=torch.tensor(900))
+        close(guider.forward(told, untold).pred, ours(told, untold, 4.0), 1e-12)
 
 
 def test_zero_terminal_snr_has_a_variance_of_one_which_we_refuse(diffusers):

@@ -62,7 +62,7 @@ def test_a_network_without_a_condition_is_as_it_was():
     torch.manual_seed(0)
     plain = td.UNet(1, 8)
     assert "condition" not in plain.arguments and not any("condition" in name for name in plain.state_dict())
-    with pytest.raises(ValueError, match=r"^c is given, but the network knows no condition: make it with condition=$"):
+    with pytest.raises(ValueError, match=r"^c is given, but the network, a UNet, knows no condition: make it with condition=$"):
         plain(torch.zeros(2, 1, 8, 8), torch.ones(2).long(), torch.zeros(2).long())
 
 
@@ -108,6 +108,14 @@ def test_guidance_0_and_1_are_the_plain_models_path_by_path():
     law = RING.given(3)
     told = td.sample_ddim(SCHEDULE, law.eps(SCHEDULE), start, steps=10)
     torch.testing.assert_close(ddpm.given(3).sample_ddim((5, 2), 10, x_T=start), told)
+
+
+def test_who_has_been_told_is_not_told_again():
+    ddpm, x0 = td.DDPM(Exact(), SCHEDULE), torch.zeros(3, 2)
+    told = ddpm.given(3)
+    for again in (lambda: told.given(3), lambda: told(x0, c=torch.zeros(3).long())):
+        with pytest.raises(ValueError, match=r"^c is given, but the network has been told one already: use the DDPM"):
+            again()
 
 
 def test_the_bound_of_a_guided_model_is_refused_and_that_of_a_told_one_is_not():
@@ -159,6 +167,13 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), whole.parameters(), strict=True))
     with pytest.raises(ValueError, match=r"^drop = 0\.1 in the checkpoint"):
         run(resume=tmp_path / "run", drop=0.2)
+    with pytest.raises(ValueError, match=r"^checksum of c \(what is told\) = \d+ in the checkpoint in .+, expected \d+ as in"):
+        run(resume=tmp_path / "run", c=[*range(8)] * 50)  # as many labels, and others
+
+
+def test_labels_may_be_a_column_of_a_table():
+    table = torch.stack([torch.arange(400) % 8, torch.zeros(400).long()], dim=1)
+    assert torch.equal(run(c=table[:, 0])[1], run(c=table[:, 0].tolist())[1])
 
 
 def test_who_is_never_told_anything_learns_the_null_alone():
@@ -191,3 +206,21 @@ def test_a_loss_of_ones_own_is_told_c():
     x0 = RING.sample(50, seed(0)).float()
     td.fit(Counting(td.MLP(2, 8, 1, condition=td.Labels(8)), SCHEDULE), x0, 3, 16, c=torch.zeros(50).long(), progress=False)
     assert seen == [(16,)] * 3
+
+
+# ---- the models that come with the package ----
+
+
+def test_the_ring_that_comes_with_the_package_knows_its_labels():
+    c = torch.arange(400) % 8
+    told = td.load_pretrained("eight_gaussians").given(c).sample_ddim((400, 2), 20, generator=seed(5))
+    near = torch.cdist(told.double(), RING.means).argmin(dim=1) == c
+    assert near.double().mean() > 0.97
+
+
+def test_the_digits_that_come_with_the_package_know_their_labels():
+    """A classifier that has not seen what the model was trained with: which of the test pictures is the nearest."""
+    c = torch.arange(100) % 10
+    told = td.load_pretrained("digits").given(c, guidance=2.0).sample_ddim((100, 1, 8, 8), 20, generator=seed(5))
+    nearest = td.metrics.nearest(told, td.data.digits("test"))[1]
+    assert (td.data.digit_labels("test")[nearest] == c).double().mean() > 0.9

@@ -167,6 +167,9 @@ again: torch.Tensor = ddpm(x0)
 bound: td.VLB = ddpm.vlb(x0, levels=None)
 bits: float = td.bits_per_dim(float(bound.total.mean()), dims=2)
 points: torch.Tensor = td.load_pretrained("two_moons").sample_ddim((4, 2), steps=10)
+told = td.DDPM(td.MLP(dim=2, condition=td.Labels(3)), schedule)
+td.fit(told, x0, steps=2, progress=False, c=torch.zeros(100).long(), drop=0.2)
+guided: torch.Tensor = told.given([0, 1, 2], guidance=2.0).sample((3, 2))
 distance: float = td.metrics.sliced_wasserstein(points, x0[:4])
 """
 WRONG = {
@@ -176,6 +179,7 @@ WRONG = {
     "ddpm('two_moons')": "arg-type",
     "ddpm(x0).lost": "attr-defined",
     "ddpm.sample((4, 2)).shap": "attr-defined",
+    "ddpm.given(3, guidance='2')": "arg-type",
 }
 
 

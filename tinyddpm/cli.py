@@ -30,6 +30,7 @@ FIT = {name: parameter.default for name, parameter in inspect.signature(fit).par
 WIDTH = {network: inspect.signature(network).parameters["width"].default for network in (MLP, UNet)}
 MADE = {"T": 200, "schedule": "cosine", "predict": "eps", "width": None}  # of a new model
 OWN = "own"  # labels that belong to data of the package
+MANY = 1_000_000  # more classes than that are no classes: each has features of its own in the network
 MODEL = f"a pretrained model ({', '.join(PRETRAINED)}), or the folder of a checkpoint"
 DATA = f"digits, {', '.join(POINTS)}, or a file .npy: numbers (n, ...), or pictures as bytes (n, height, width[, channels])"
 EXAMPLES = """examples:
@@ -37,7 +38,9 @@ EXAMPLES = """examples:
   tinyddpm bound digits                             how many bits a pixel costs, term by term
   tinyddpm train digits --steps 3000 --out run      a model of your own, in the folder run
   tinyddpm train digits --steps 6000 --out run --resume
-  tinyddpm sample run --out grid.png                and what it has learned"""
+  tinyddpm sample run --out grid.png                and what it has learned
+  tinyddpm train digits --labels --out told         one that is told what it draws
+  tinyddpm sample told --label 7 --guidance 2 --out sevens.png"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -77,7 +80,7 @@ def _parser() -> _Parser:
     )
     sub.add_argument("--steps", type=_count, help="few steps, by DDIM (default: all steps, by ancestral sampling)")
     sub.add_argument("--eta", type=float, default=0.0, help="with --steps: how much noise to add on the way, 0 to 1 (default: 0)")
-    sub.add_argument("--label", type=int, help="what to draw: a class that the model knows, such as 7 for the digits")
+    sub.add_argument("--label", type=int, help="what to draw: a class that the model has learned, such as 7 for the digits")
     sub.add_argument("--guidance", type=float, help="with --label: 1 to draw as told, more to exaggerate it (default: 1)")
     sub.add_argument("--seed", type=_seed, default=0, help="the same seed gives the same samples (default: 0)")
     sub.set_defaults(run=_sample)
@@ -91,7 +94,8 @@ def _parser() -> _Parser:
         nargs="?",
         const=OWN,
         metavar="FILE",
-        help="tell the network a label of each example: those of the digits or of eight_gaussians, or integers (n,) in a file .npy",
+        help="after DATA: tell the network the label of each example, integers (n,) in a file .npy that count classes from 0; "
+        "without FILE, those of the digits or of eight_gaussians",
     )
     sub.add_argument("--resume", action="store_true", help="go on with the run in DIR, with its settings")
     sub.add_argument("--batch-size", type=_count, help=f"examples in a step (default: {FIT['batch_size']})")
@@ -148,6 +152,11 @@ def _sample(options: argparse.Namespace) -> None:
         raise ValueError("--guidance is for what a model is told: give --label too")
     ddpm = _model(options.model)
     if options.label is not None:
+        condition = getattr(ddpm.model, "condition", None)
+        if not isinstance(condition, Labels):
+            raise ValueError(f"--label {options.label} says nothing to {options.model}, which was trained without labels")
+        if not 0 <= options.label < condition.classes:
+            raise ValueError(f"--label {options.label} is outside 0..{condition.classes - 1}, the classes of {options.model}")
         ddpm = ddpm.given(options.label, 1.0 if options.guidance is None else options.guidance)
     shape = options.shape or ddpm.example_shape
     if shape is None:
@@ -169,7 +178,7 @@ def _sample(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    out, steps = Path(options.out), FIT["steps"]
+    out, steps, classes = Path(options.out), FIT["steps"], MANY
     settings: dict[str, Any] = {name: FIT[name] for name in ("batch_size", "lr", "ema", "seed")}
     model: dict[str, Any] = dict(MADE)
     given = {key: value for key in (*settings, *model) if (value := getattr(options, key)) is not None}
@@ -178,6 +187,7 @@ def _train(options: argparse.Namespace) -> None:
             names = ", ".join(f"--{key.replace('_', '-')}" for key in given)
             raise ValueError(f"{names} cannot be chosen with --resume: the run in {out} goes on with its own settings")
         ddpm = load(out)
+        classes = getattr(getattr(ddpm.model, "condition", None), "classes", MANY)
         if run := checkpoint.read(out).run:
             if ("c" in run.settings) != (options.labels is not None):
                 wrong = "told labels: give" if options.labels is None else "told no labels: leave out"
@@ -186,7 +196,7 @@ def _train(options: argparse.Namespace) -> None:
             steps = run.steps
     settings |= {key: value for key, value in given.items() if key in settings}
     x0 = _data(options.data, "train", settings["seed"])
-    c = None if options.labels is None else _labels(options.labels, options.data, x0)
+    c = None if options.labels is None else _labels(options.labels, options.data, x0, classes)
     if not options.resume:
         model |= {key: value for key, value in given.items() if key in model}
         schedule = Schedule.cosine(model["T"]) if model["schedule"] == "cosine" else _linear(model["T"])
@@ -260,19 +270,23 @@ def _array(name: str) -> Any:
         raise ValueError(f"{name} is no whole file .npy of numbers: {error}") from error
 
 
-def _labels(name: str, of: str, x0: Tensor) -> Tensor:
-    """The labels of some data: from a file, or those that the package knows."""
+def _labels(name: str, of: str, x0: Tensor, classes: int) -> Tensor:
+    """The labels of some data, of at most so many classes: from a file, or those that the package knows."""
     if name == OWN:
         if of == "digits":
             return data.digit_labels("train")
         if of == "eight_gaussians":
             return data.eight_gaussians_labels(x0)
         raise ValueError(f"--labels needs a file .npy of integers: {of} has no labels of its own")
+    if not name.endswith(".npy"):
+        raise ValueError(f"--labels {name} is no file .npy of integers")
     array = _array(name)
-    if array.dtype.kind not in "iu" or array.shape != (len(x0),) or array.min() < 0:
+    if array.dtype.kind not in "iu" or array.shape != (len(x0),):
         raise ValueError(
-            f"--labels {name} has shape {array.shape} and dtype {array.dtype}, expected ({len(x0)},) integers of 0 or more"
+            f"--labels {name} has shape {array.shape} and dtype {array.dtype}, expected ({len(x0)},) integers, one for each of {of}"
         )
+    for i in np.flatnonzero((array < 0) | (array >= classes))[:1]:
+        raise ValueError(f"--labels {name} has {array[i]} in row {i}, expected labels in 0..{classes - 1}")
     return torch.from_numpy(array.astype(np.int64))
 
 

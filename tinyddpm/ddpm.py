@@ -28,7 +28,7 @@ from tinyddpm._registry import describe, known_base
 from tinyddpm._walk import Callback
 from tinyddpm.checkpoint import Checkpoint, Where
 from tinyddpm.elbo import VLB, vlb_terms
-from tinyddpm.guidance import Told, told
+from tinyddpm.guidance import Told, condition_of, told
 from tinyddpm.loss import drawn, error
 from tinyddpm.posterior import Variance
 from tinyddpm.sampling import sample, sample_ddim
@@ -78,13 +78,16 @@ class DDPM(nn.Module):
         """The loss: the mean squared error of what the network predicts. Arguments and result as for `simple_loss`.
 
         For "eps" it is `simple_loss`. For "x0" and "v" it is the error of the data and of the velocity, which weighs the
-        steps differently. `c` is what a network with a condition is told of each example, its null included.
+        steps differently. `c` is what a network with a condition is told of each example, such as its label (batch,), or the null
+        of its condition where it is to be told nothing.
 
         Example:
             >>> loss = DDPM(td.MLP(dim=2), Schedule.linear(T=10))(torch.zeros(8, 2))
             >>> loss.backward()
         """
-        return self._error(x0, *drawn(self.schedule, x0, t, eps, generator), c=c)
+        t, eps = drawn(self.schedule, x0, t, eps, generator)
+        c = None if c is None else condition_of(self.model)._checked(c, null=True).to(x0.device)
+        return self._error(x0, t, eps, c)
 
     def _error(self, x0: Tensor, t: Tensor, eps: Tensor, c: Tensor | None = None) -> Tensor:
         model = self.model if c is None else partial(self.model, c=c)
@@ -139,16 +142,20 @@ class DDPM(nn.Module):
         return self._error if bare else self
 
     def given(self, c: Any, guidance: float = 1.0) -> DDPM:
-        """This model, told what to draw. Ho and Salimans 2022, Eq. 6
+        """This model, told what to draw. Eq. (7.5); Ho and Salimans 2022, Eq. 6
 
-        Its network answers null + guidance (told - null), where null is its answer when told nothing.
+        Its network answers null + guidance (told - null), where null is its answer when told nothing. This model stays as it is;
+        the new one has the same weights, is used as any other, and cannot be told again.
 
         Args:
             c: what it is told, such as a label: one for all examples, or one for each (batch,).
-            guidance: 1 for c as it is; more exaggerates it; 0 forgets it. Papers often write w = guidance - 1.
+            guidance: 1 for c as it is; more than 1 exaggerates what sets c apart; 0 is as if c were not given, and between 0 and 1
+                is between the two. Except for 0 and 1, a step asks the network twice, in one batch. Papers often write
+                w = guidance - 1, as Ho and Salimans do.
 
         Raises:
-            ValueError: the network knows no condition, or not this c.
+            ValueError: the network was made without a condition, or knows no such c: a label is in 0, ..., classes - 1. Whether
+                there is one for each example is checked when they are drawn.
 
         Example:
             >>> ddpm = DDPM(td.MLP(dim=2, condition=td.Labels(8)), Schedule.cosine(T=100))

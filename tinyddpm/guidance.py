@@ -1,7 +1,8 @@
 """Told what to draw: conditions, and guidance. Ho and Salimans 2022
 
 A condition is a module that turns what an example is told, c, into features: `condition(c)` is (batch, size) for c (batch, ...) of
-integers. It has a `null`, the c of one example that is told nothing, and `_checked`, which says what is wrong with a c of a user's.
+integers. It has a `null`, the c of one example that is told nothing, and `_checked`, which says what is wrong with a c of a user's;
+with null=True, the null is none of it.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
 class Labels(nn.Module):
     """A condition: each example has one of some classes, an integer.
 
+    A network that is made with it, such as `MLP(condition=Labels(10))`, is trained by `fit` with c=labels and draws a class by
+    `DDPM.given`. Told nothing, it sees a label of its own, the null, which `fit` teaches it by forgetting labels now and then.
+
     Args:
         classes: how many there are; the labels are 0, ..., classes - 1.
         size: the number of features that a label becomes.
 
     Attributes:
-        null: what stands for a label where there is none.
+        null: the number `classes`, a tensor (), which stands for a label where there is none.
 
     Example:
         >>> Labels(10)(torch.tensor([3, 7])).shape
@@ -54,30 +58,42 @@ class Labels(nn.Module):
             torch.Size([3, 4])
         """
         check_integers("c", c)
-        features: Tensor = self.embedding(c)
+        try:
+            features: Tensor = self.embedding(c)
+        except IndexError as error:  # on the CPU; a GPU stops, and says less
+            raise ValueError(f"c has labels outside 0..{self.classes - 1} that are not {self.classes}, the null") from error
         return features
 
     if TYPE_CHECKING:  # for type checkers, which otherwise know nothing of a call of a module
         __call__ = forward
 
-    def _checked(self, c: int | Tensor | Sequence[int]) -> Tensor:
+    def _checked(self, c: int | Tensor | Sequence[int], null: bool = False) -> Tensor:
         """Labels as a LongTensor: () of one label for all examples, or (batch,)."""
         if isinstance(c, Sequence) and not isinstance(c, str):
-            c = torch.tensor([check_integer(f"c[{i}]", label) for i, label in enumerate(c)], dtype=torch.int64)
+            c = torch.tensor([self._label(f"c[{i}]", check_integer(f"c[{i}]", label), null) for i, label in enumerate(c)]).long()
         if not isinstance(c, Tensor):
-            c = torch.tensor(check_integer("c", c, "a label, or a tensor of labels (batch,)"))
+            c = torch.tensor(self._label("c", check_integer("c", c, "a label, or a tensor of labels (batch,)"), null))
         check_integers("c", c)
         if c.ndim > 1:
             raise ValueError(f"c has shape {tuple(c.shape)}, expected () or (batch,)")
-        bad = ((c < 0) | (c >= self.classes)).flatten()
+        if c.is_meta and not self.null.is_meta:
+            raise ValueError(f"c is on meta, expected {self.null.device}, where the network is")
+        c = c.long()
+        bad = ((c < 0) | (c >= self.classes + null)).flatten()
         if values_can_be_read(c) and bad.any():
             i = int(bad.nonzero()[0])
-            raise ValueError(f"c{f'[{i}]' if c.ndim else ''} = {int(c.flatten()[i])} is outside 0..{self.classes - 1}")
-        return c.long()
+            self._label(f"c[{i}]" if c.ndim else "c", int(c.flatten()[i]), null)
+        return c
+
+    def _label(self, name: str, label: int, null: bool) -> int:
+        """A label that there is."""
+        if not 0 <= label < self.classes + null:
+            raise ValueError(f"{name} = {label} is outside 0..{self.classes - 1}{f', nor is it {self.classes}, the null' * null}")
+        return label
 
 
 class Told(nn.Module):
-    """A network that has been told c, as a model of (x_t, t): null + guidance (told - null), on its raw answers.
+    """A network that has been told c, as a model of (x_t, t): null + guidance (told - null), on its raw answers. Eq. (7.5)
 
     Args:
         network: a network with a condition.
@@ -112,7 +128,7 @@ def told(network: Any, c: Any, guidance: float) -> Model:
     """A network that is told c, once both are checked.
 
     Raises:
-        ValueError: the network knows no condition.
+        ValueError: the network knows no condition, or has been told.
     """
     condition = condition_of(network)
     guidance = check_number("guidance", guidance, -math.inf, math.inf)
@@ -120,7 +136,9 @@ def told(network: Any, c: Any, guidance: float) -> Model:
 
 
 def condition_of(network: Any) -> Any:
-    """The condition of a network that has one."""
+    """The condition of a network that has one and is to be told c."""
+    if isinstance(network, Told):
+        raise ValueError("c is given, but the network has been told one already: use the DDPM that `given` was called on")
     condition = getattr(network, "condition", None)
     if condition is None:
         raise ValueError(f"c is given, but the network, a {type(network).__name__}, knows no condition: make it with condition=")

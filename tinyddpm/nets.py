@@ -15,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from tinyddpm._checks import check_batch, check_count, check_integers, check_type
 from tinyddpm._registry import known
+from tinyddpm.guidance import condition_of
 
 
 def time_embedding(t: Tensor, size: int) -> Tensor:
@@ -90,7 +91,7 @@ class MLP(nn.Module):
         if xt.ndim != 2 or xt.shape[1] != self.dim:
             raise ValueError(f"xt has shape {tuple(xt.shape)}, expected (batch, {self.dim})")
         _check_input(xt, t, self.first.weight)
-        time, h = self.time(t, _told(self.condition, c, xt)), self.first(xt)
+        time, h = self.time(t, _told(self, c, xt)), self.first(xt)
         for block in self.blocks:
             h = block(h, time)
         answer: Tensor = self.last(F.silu(h))
@@ -161,7 +162,7 @@ class UNet(nn.Module):
             expected = f"(batch, {self.channels}, height, width) with sides divisible by {self.factor}"
             raise ValueError(f"xt has shape {tuple(xt.shape)}, expected {expected}")
         _check_input(xt, t, self.first.weight)
-        time, h, found = self.time(t, _told(self.condition, c, xt)), self.first(xt), []
+        time, h, found = self.time(t, _told(self, c, xt)), self.first(xt), []
         for level, block in enumerate(self.down):
             h = block(F.avg_pool2d(h, 2) if level else h, time)
             found.append(h)
@@ -224,17 +225,18 @@ def _described(condition: Any) -> dict[str, Any]:
     return {} if condition is None else {"condition": condition}
 
 
-def _told(condition: Any, c: Tensor | None, xt: Tensor) -> Tensor | None:
-    """The features of what the network is told, nothing if c is None; None for a network without a condition."""
-    if condition is None:
-        if c is not None:
-            raise ValueError("c is given, but the network knows no condition: make it with condition=")
+def _told(network: Any, c: Tensor | None, xt: Tensor) -> Tensor | None:
+    """The features of what a network is told, nothing if c is None; None for a network without a condition."""
+    if c is None and network.condition is None:
         return None
-    null: Tensor = condition.null
-    if c is None:
-        c = null.expand(len(xt), *null.shape)
-    if c.shape != (len(xt), *null.shape):
-        raise ValueError(f"c has shape {tuple(c.shape)}, expected {(len(xt), *null.shape)}, one for each row of xt")
+    condition = condition_of(network)
+    shape = len(xt), *condition.null.shape
+    c = condition.null.expand(shape) if c is None else c
+    check_type("c", c, Tensor)
+    if c.device != xt.device:
+        raise ValueError(f"c is on {c.device}, expected {xt.device}, where xt is")
+    if c.shape != shape:
+        raise ValueError(f"c has shape {tuple(c.shape)}, expected {shape}, one for each row of xt")
     features: Tensor = condition(c)
     return features
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -65,14 +66,17 @@ def fit(
         save_every: see `checkpoint`.
         device: where to train. Without it, on the GPU if there is one, else where the network is.
         mixed_precision: whether the network computes in bfloat16. Without it, on a GPU that is able to.
-        c: what a network with a condition is told of each example, such as its label: (n,).
-        drop: for which share of the examples c is forgotten, so that the network also learns to be told nothing.
+        c: what a network with a condition, such as `Labels`, is told of each example: its label, (n,) in 0, ..., classes - 1.
+            Without it, such a network is told nothing in each step.
+        drop: for which share of the examples c is forgotten, drawn anew in each step, so that the network also learns to be told
+            nothing: guidance compares the two. 0 never forgets, for a network that is to be used with guidance 1 alone.
 
     Returns:
         The loss of each step, float32 (steps,) on the CPU, those before `resume` included.
 
     Raises:
-        ValueError: the checkpoint to resume is damaged, or of another run, network or schedule.
+        ValueError: the checkpoint to resume is damaged, or of another run, network or schedule, or of other labels; the network
+            knows no condition, or there is not one label for each example, or one is outside 0, ..., classes - 1.
         FileExistsError: `checkpoint` has one already, and it is not the one to resume.
         FloatingPointError: the loss is NaN or infinite; the message says at which step.
         OSError: a checkpoint cannot be written; the one before is intact.
@@ -104,7 +108,8 @@ def fit(
             raise ValueError(
                 f"c has shape {tuple(c.shape)}, expected {(len(x0), *condition.null.shape)}, one for each example of x0"
             )
-        same |= {"drop": float(drop), "c": list(c.shape)}
+        known_by = {"shape of c": list(c.shape), "checksum of c (what is told)": zlib.crc32(c.cpu().numpy().tobytes())}
+        same |= {"drop": float(drop), "c": known_by}
 
     def batches(place: torch.device) -> Iterator[tuple[Tensor, ...]]:
         """Algorithm 1, without end: examples, a step for each, and noise; and what is told of each, if it is not forgotten."""
