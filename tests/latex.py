@@ -36,7 +36,7 @@ FRACTIONS = {r"\frac", r"\tfrac", r"\dfrac"}
 
 
 # What may have arguments.
-CALLED = re.compile(r"(q|p|D_\{\\mathrm\{KL\}\}|C|([pPxv]|\\mu|\\epsilon)_\{\\theta\}|\\hat\\epsilon_\{t\})$")
+CALLED = re.compile(r"(q|q_\{s\}|p|D_\{(\\mathrm\{KL\}|s)\}|C|([pPxv]|\\mu|\\epsilon)_\{\\theta\}|\\hat\\epsilon_\{t\}|\\hat ?x_\{0\})$")
 
 
 class Opaque(sp.Function):
@@ -193,6 +193,8 @@ class Reader:
             return sp.Rational(self.take())
         if token in FRACTIONS:
             self.take()
+            if self.tokens[self.at : self.at + 4] == ["{", r"\mathrm", "{", "d"]:
+                return self.derivative()
             if self.peek() != "{":  # \tfrac12
                 digits = self.take()
                 return sp.Rational(int(digits[0]), int(digits[1:]))
@@ -225,6 +227,9 @@ class Reader:
             return self.expectation()
         if token == r"\lim":
             return self.limit()
+        if token == r"\nabla":
+            self.take()
+            return Opaque(sp.Symbol("nabla"), sp.Tuple(self.product()))
         return self.name()
 
     def gaussian(self):
@@ -254,6 +259,14 @@ class Reader:
         body = self.product()
         self.take(r"\mathrm"), self.take("{"), self.take("d"), self.take("}")
         return sp.Integral(body, (self.name(), low, high))
+
+    def derivative(self):
+        """d/da of the product that follows."""
+        for token in ("{", r"\mathrm", "{", "d", "}", "}", "{", r"\mathrm", "{", "d", "}"):
+            self.take(token)
+        variable = self.name()
+        self.take("}")
+        return sp.Derivative(self.product(), variable)
 
     def least(self):
         """min(a, b), or the least value that something takes: only named."""

@@ -21,7 +21,7 @@ from test_book import CHAPTERS, CHECKS, EQUATIONS, MEASURED, PASSED, SLIPS, reco
 from tinyddpm.book import N
 
 LINES = {equation.tag: equation.latex for equation in EQUATIONS}
-KINDS = ("paths", "codes", "gaussians", "noises", "levels", "batch", "rates", "walk", "jump")
+KINDS = ("paths", "codes", "gaussians", "noises", "levels", "batch", "rates", "walk", "jump", "told", "fields")
 INEQUALITY = re.compile(r"\\[lg]e\b|<|>")
 
 
@@ -34,6 +34,8 @@ def made(kind, chapter=2):
         "three steps": lambda: [worlds.Paths.random(3, seed) for seed in range(3)],
         "codes": lambda: [worlds.Codes(seed) for seed in range(3)],
         "gaussians": lambda: [worlds.Gaussians(0)],
+        "told": lambda: [worlds.Told(T, seed) for T in (2, 3) for seed in range(2)],
+        "fields": lambda: [worlds.Fields(seed) for seed in range(2)],
         "noises": lambda: [worlds.Noises(seed) for seed in range(2)],
         "levels": lambda: [worlds.Levels(seed) for seed in range(3)],
         "batch": lambda: [worlds.Batch(seed) for seed in range(2)],
@@ -103,6 +105,7 @@ STILL_TRUE = {  # what an altered line has and the line had not, and why it is t
     r"\big(y+u;": "the density of u is even", r"(u - w\,\epsilon)": "the density of the noise is even",
     r"\sqrt{\alpha_1}": "in the step t = 1 there is one rate", r"1-\alpha_1": "the same",
     r"\;\epsilon_1": "in the step t = 1 there is one noise",
+    r"\log q(x_t , c)": "q(x_t, c) is q(x_t | c) times a number, and has the same gradient",
 }  # fmt: skip
 
 
@@ -230,6 +233,7 @@ SPECIAL = {  # premises that are not always true, and why a check has them
     ("1.12", r"\alpha_{i}"): "the schedule at which the code's product is compared; the line holds for any",
     ("4.8", r"\sigma_{t}"): "the choice of it with which the code's weight is compared; the line holds for any",
     ("6.3", r"\sigma_{t}"): "the choice of it with which the code's sampler is compared; the line holds for any",
+    ("7.15", r"\sigma_{t}"): "the choice of it with which the code's sampler is compared; the line holds for any",
     ("6.9", r"\bar\alpha_{t}"): "the code asks for the ratio k of the two, a name of its cell alone",
 }
 PREMISES = [

@@ -104,6 +104,8 @@ class World:
     def evaluate(self, e, env):
         if isinstance(e, sp.Symbol):
             return env[e.name] if e.name in env else self.value(e.name, env)
+        if isinstance(e, Opaque) and str(e.args[0]) == "nabla":
+            return self.slope(e.args[1][0], "x_{t}", env)
         if isinstance(e, Opaque):
             return self.named(str(e.args[0]), e.args[1:], env)
         if isinstance(e, sp.Sum | sp.Product):
@@ -115,6 +117,8 @@ class World:
             return self.integral(e.args[0], *e.args[1], env)
         if isinstance(e, sp.Limit):
             return self.limit(*e.args[:3], env)
+        if isinstance(e, sp.Derivative):
+            return self.slope(e.args[0], e.args[1][0].name, env)
         if e.is_number and not e.has(Opaque, N):
             return float(e)
         values = [self.evaluate(arg, env) for arg in e.args]
@@ -162,9 +166,12 @@ class World:
     def integral(self, body, variable, low, high, env):
         raise ValueError("an integral is not evaluated here")
 
+    def slope(self, body, name, env):
+        raise ValueError("nothing is differentiated here")
+
     def limit(self, body, variable, point, env):
         """From above: the polynomial through the values at six points near it, continued."""
-        near = 0.005 * np.arange(1, 7)
+        near = 5e-5 * np.arange(1, 7)
         values = self.evaluate(body, env | {variable.name: self.evaluate(point, env) + near})
         weights = [math.prod(b / (b - a) for b in near if b != a) for a in near]
         return float(np.sum(weights * values))
@@ -181,7 +188,7 @@ class Paths(World):
 
     def __init__(self, q, p, values, widths):
         self.q, self.p, self.values, self.widths = q, p, values, widths
-        self.T = q.ndim - 1
+        self.axes, self.T = range(q.ndim), q.ndim - 1
         self.fixed = {"T": self.T}
         self.times = range(1, self.T + 1)
 
@@ -218,12 +225,12 @@ class Paths(World):
         for axis in axes:
             f = np.asarray(f, float)
             if not f.ndim:
-                f = f.reshape([1] * (self.T + 1))
+                f = f.reshape([1] * len(self.axes))
             f = (f * self.along(self.widths[axis], axis)).sum(axis, keepdims=True)
         return f
 
     def along(self, values, axis):
-        return np.asarray(values).reshape([-1 if n == axis else 1 for n in range(self.T + 1)])
+        return np.asarray(values).reshape([-1 if n == axis else 1 for n in self.axes])
 
     def states(self, args, env):
         """The numbers of the states in x_{t-1}, x_0 or in x_{1:T}."""
@@ -253,7 +260,7 @@ class Paths(World):
         return self.share(self.q if str(e.args[0]) == "q" else self.p, of, given), of
 
     def share(self, joint, of, given):
-        rest = [n for n in range(self.T + 1) if n not in (*of, *given)]
+        rest = [n for n in self.axes if n not in (*of, *given)]
         both = self.over(joint, rest)
         return both / self.over(both, of)
 
@@ -282,10 +289,10 @@ class Paths(World):
                 law, of = self.density(over[0], env)
             else:
                 given = self.states(given, env)
-                of = [n for n in range(self.T + 1) if n not in given]
+                of = [n for n in self.axes if n not in given]
                 law = self.share(self.q, of, given)
             mean = self.over(law * self.evaluate(inner, env), of)
-            if over and not given and any(mean.shape[n] > 1 for n in range(self.T + 1) if n not in of):
+            if over and not given and any(mean.shape[n] > 1 for n in self.axes if n not in of):
                 raise ValueError("what is left depends on a state that no mean is taken over")
             return mean
         raise ValueError(f"{name} has no value here")
@@ -330,6 +337,31 @@ class Paths(World):
         return last, steps, -np.log(keep(p, 0, 1) / keep(p, 1))
 
 
+class Told(Paths):
+    """Paths of data that have a class c, the last axis: the forward process does not ask for it, the learned chain does."""
+
+    def __init__(self, T, seed):
+        rng = np.random.default_rng(seed)
+        forward = Paths.random(T, seed).q
+        c_of_x0 = rng.dirichlet([2] * 3, len(forward)).reshape(len(forward), *[1] * T, 3)
+        learned = np.stack([Paths.random(T, seed + k).p for k in (1, 2, 3)], axis=-1) * rng.dirichlet([2] * 3)
+        values = [rng.normal(size=size) for size in (*forward.shape, 3)]
+        super().__init__(forward[..., None] * c_of_x0, learned, values, [np.ones(len(v)) for v in values])
+        self.T = T
+        self.fixed, self.times = {"T": T}, range(1, T + 1)
+
+    def states(self, args, env):
+        names = [str(arg) for arg in args]
+        numbers = super().states([arg for arg in args if str(arg) != "c"], env) if names != ["c"] else []
+        return [*numbers, self.T + 1] if "c" in names else numbers
+
+    def value(self, name, env):
+        base, _ = self.split(name, env)
+        if base != "x":
+            raise ValueError(f"{name} has no value here")
+        return super().value(name, env)
+
+
 class Codes(Paths):
     """A data point x and its code z, as in a VAE: there every p is the model's."""
 
@@ -364,7 +396,7 @@ class Gaussians(Paths):
         rng = np.random.default_rng(seed)
         self.alpha = np.array([1.0, *rng.uniform(0.5, 0.8, 3)])
         self.numbers = {"m": rng.normal(), "s": rng.uniform(0.6, 1.2)}
-        self.T, width = 3, 0.3
+        self.axes, self.T, width = range(4), 3, 0.3
         grids = [np.arange(-end, end, width) for end in (9.5, 8.5, 6.5)]  # wide enough for what may have led to the next
         self.values = [rng.uniform(-1, 1, 3), *grids]
         self.widths = [np.ones(3), *(np.full(len(grid), width) for grid in grids)]
@@ -651,7 +683,140 @@ class Levels(World):
         return quad(lambda x: self.evaluate(body, env | {str(variable): x}), self.evaluate(low, env), self.evaluate(high, env))[0]
 
 
-class Standing(World):
+class Densities:
+    """Densities of states when a class c is known or not, for data of which each class is Gaussian, one-dimensional.
+
+    A world that has `prior`, `bar`, `T` and `line`, `width` gets from it what Chapter 7 names.
+    """
+
+    def slope(self, body, name, env):
+        """The derivative by a name: that of the polynomial through the values at six points around its own."""
+        if name not in (s.name for s in body.free_symbols):
+            raise ValueError(f"{body} does not depend on {name}")
+        here, step = self.evaluate(sp.Symbol(name), env), 0.001
+        at = {k: np.asarray(self.evaluate(body, env | {name: here + k * step}), float) for k in (-3, -2, -1, 1, 2, 3)}
+        return (45 * (at[1] - at[-1]) - 9 * (at[2] - at[-2]) + (at[3] - at[-3])) / (60 * step)
+
+    def density_told(self, groups, env):
+        """q(a | b): the joint density of a and b over that of b, where the class is one of the variables."""
+        sides = [[str(arg) for arg in group] for group in groups]
+        of, known = sides[0], [name for group in sides[1:] for name in group]
+        if len({*of, *known}) < len(of) + len(known):
+            raise OutOfRange("something twice in a density")
+        return self.joint([*of, *known], env) / self.joint(known, env)
+
+    def joint(self, names, env):
+        c = env["c"] if "c" in names else None
+        x = {}
+        for name in names:
+            if name != "c":
+                base, n = self.split(name, env)
+                if base != "x" or not isinstance(n, int):
+                    raise ValueError(f"{name} is not a state")
+                if not 0 <= n <= self.T or n in x:
+                    raise OutOfRange(f"{name} is no state, or one twice")
+                x[n] = np.asarray(self.evaluate(sp.Symbol(name), env), float)
+        times = sorted(x)
+        jumps = [(x[i], x[j], self.bar[j] / self.bar[i]) for i, j in pairwise(times)]
+        rest = math.prod((normal(after, np.sqrt(kept) * before, 1 - kept) for before, after, kept in jumps), start=1.0)
+        total = 0.0
+        for weight, mean, var in self.prior(c):
+            bar = self.bar[times[0]] if times else 1.0
+            total = total + weight * (normal(x[times[0]], np.sqrt(bar) * mean, bar * var + 1 - bar) if times else 1.0)
+        return total * rest
+
+    def over_line(self, f, name, env):
+        """The integral of f over a name: a sum over the first axis."""
+        line = self.line.reshape(-1, *[1] * np.ndim(self.evaluate(sp.Symbol("x_{t}"), env)))
+        values = np.asarray(f(env | {name: line}))
+        return np.broadcast_to(values, (len(line), *values.shape[1:])).sum(0) * self.width
+
+    def tilted(self, state, env):
+        """q_s of a state: the law of x_0 that is tilted, or that law after t steps."""
+        power = read(r"q(x_0 \mid c)^s\,q(x_0)^{1-s}")
+        whole = self.over_line(lambda e: self.evaluate(power, e), "x_{0}", env)
+        if state == "x_{0}":
+            return self.evaluate(power, env) / whole
+        if state != "x_{t}":
+            raise ValueError(f"q_s of {state} has no value here")
+        step = read(r"q(x_t \mid x_0)")
+        return self.over_line(lambda e: self.evaluate(power, e) * self.evaluate(step, e), "x_{0}", env) / whole
+
+    def renyi(self, groups, env):
+        (first,), (second,) = groups
+        if first.args[1] != second.args[1] or str(first.args[1]) != "(x_{0},)":
+            raise ValueError("a divergence of densities of x_0")
+        s = self.evaluate(sp.Symbol("s"), env)
+        both = lambda e: self.evaluate(first, e) ** s * self.evaluate(second, e) ** (1 - s)  # noqa: E731
+        return np.log(self.over_line(both, "x_{0}", env)) / (s - 1)
+
+    def best(self, base, told, env):
+        """The best prediction of the noise or of x_0 when a class is known or not, from the slope of the density."""
+        law = r"q(x_t \mid c)" if told else "q(x_t)"
+        bar, x = self.bar[env["t"]], self.evaluate(sp.Symbol("x_{t}"), env)
+        noise = -np.sqrt(1 - bar) * self.slope(read(rf"\log {law}"), "x_{t}", env)
+        return noise if base == r"\hat\epsilon" else (x - np.sqrt(1 - bar) * noise) / np.sqrt(bar)
+
+    def of_chapter_7(self, name, groups, env):
+        """What has arguments in that chapter; None for what is not of it."""
+        args = [[str(arg) for arg in group] for group in groups]
+        if name in (r"\hat\epsilon_{t}", r"\hatx_{0}") and args in ([["x_{t}"]], [["x_{t}", "c"]]):
+            return self.best(name.split("_")[0].replace("hatx", "hat x"), len(args[0]) == 2, env)
+        if name == "q":
+            return self.density_told(groups, env)
+        if name == "q_{s}" and len(args) == 1 and len(args[0]) == 1:
+            return self.tilted(args[0][0], env)
+        if name == "D_{s}":
+            return self.renyi(groups, env)
+        return None
+
+    def guided(self, env):
+        """The guided prediction, (7.5)."""
+        untold, told = (self.best(r"\hat\epsilon", k, env) for k in (False, True))
+        return untold + self.evaluate(sp.Symbol("s"), env) * (told - untold)
+
+
+class Fields(Densities, World):
+    """A mixture of three Gaussians, which are the classes, at several states."""
+
+    rtol = 1e-6
+    line, width = np.arange(-9, 9, 0.01), 0.01
+    times = (1, 2, 3)
+
+    def __init__(self, seed):
+        rng = np.random.default_rng(seed)
+        self.bar, self.T = np.cumprod([1.0, *rng.uniform(0.5, 0.9, 3)]), 3
+        self.weights, self.means, self.variances = rng.dirichlet([4] * 3), rng.normal(size=3), rng.uniform(0.3, 0.8, 3)
+        self.fixed = {"K": 3, "c": 2, "s": rng.uniform(1.3, 3)}
+        self.x = rng.normal(size=(4, 4))
+
+    def prior(self, c):
+        laws = list(zip(self.weights, self.means, self.variances, strict=True))
+        return laws if c is None else laws[c - 1 : c]
+
+    def value(self, name, env):
+        base, n = self.split(name, env)
+        if base == "x" and isinstance(n, int) and 0 <= n <= self.T:
+            return self.x[n]
+        if base == r"\bar\alpha" and isinstance(n, int) and 0 <= n <= 3:
+            return self.bar[n]
+        if base == r"\tilde\epsilon" and n == env["t"]:
+            return self.guided(env)
+        raise ValueError(f"{name} has no value here")
+
+    def named(self, name, groups, env):
+        found = self.of_chapter_7(name, groups, env)
+        if found is None:
+            raise ValueError(f"{name} has no value here")
+        return found
+
+    def integral(self, body, variable, low, high, env):
+        if (low, high) != (-sp.oo, sp.oo) or str(variable) != "x_{0}":
+            raise ValueError("an integral that is not one over all data")
+        return self.over_line(lambda e: self.evaluate(body, e), "x_{0}", env)
+
+
+class Standing(Densities, World):
     """What always holds in the book, at random numbers: the rates and their sums, the states, the noises and what they define.
 
     A letter that is not in this table has any value, so that an equation with it can only hold whatever it stands for.
@@ -673,7 +838,7 @@ class Standing(World):
         m, v, sigma = rng.uniform(0.1, 0.9, 3)
         self.spread = bar * v + 1 - bar  # the variance of x_t for data with the variance v
         sigmas, V0 = rng.uniform(0.3, 0.9, 6), rng.uniform(0.2, 0.9)
-        V, S = self.spread if chapter == 6 else bar * V0 + 1 - bar, np.ones(6)
+        V, S = self.spread if chapter >= 6 else bar * V0 + 1 - bar, np.ones(6)
         for t in range(5, 0, -1):
             S[t - 1] = a[t] * V[t - 1] ** 2 / V[t] ** 2 * S[t] + sigmas[t] ** 2  # (6.3)
         self.alone = {"m": m, "v": v, "e": math.e, r"\sigma": sigma, r"\beta": rng.uniform(0.02, 0.5)}
@@ -682,6 +847,8 @@ class Standing(World):
             "x": x, r"\epsilon": np.array([np.nan, *eps[1:]]), r"\bar\epsilon": noise,
             "S": S, "V": V, r"\sigma": sigmas,
         }  # fmt: skip
+        if chapter == 7:
+            self.about_guidance(rng)
         if chapter == 0:
             self.alone["D"] = self.any("p") / (self.any("p") + self.any("g"))  # the best that a discriminator can say
         if chapter == 3:
@@ -694,6 +861,24 @@ class Standing(World):
             self.tables |= {r"\theta": theta, r"\bar\theta": means}
             self.fixed |= {"k": 3}
 
+    def about_guidance(self, rng):
+        """Gaussian data, Gaussian too when the class is known, and what the two samplers make of the guided prediction."""
+        m_c, v_c, s = rng.uniform(0.1, 0.9), rng.uniform(0.2, 0.9), rng.uniform(1.2, 2.5)
+        self.alone |= {"m_{c}": m_c, "v_{c}": v_c, "s": s}
+        a, bar = self.alpha, self.bar
+        V, U = self.spread, bar * v_c + 1 - bar
+        G = 1 / ((1 - s) / V + s / U)  # (7.11)
+        S, R = np.ones(6), np.ones(6)
+        for t in range(5, 0, -1):
+            S[t - 1] = (1 - (1 - a[t]) / G[t]) ** 2 / a[t] * S[t] + self.tables[r"\sigma"][t] ** 2  # (7.13)
+            kept = (1 - (1 - bar[t]) / G[t]) / np.sqrt(a[t]) + np.sqrt((1 - bar[t - 1]) * (1 - bar[t])) / G[t]
+            R[t - 1] = kept**2 * R[t]  # (7.14)
+        self.tables |= {"U": U, "G": G, "S": S, "R": R}
+        self.fixed |= {"c": 1}
+
+    def prior(self, c):
+        return [(1.0, self.alone["m"], self.alone["v"])] if c is None else [(0.3, self.alone["m_{c}"], self.alone["v_{c}"])]
+
     def whole(self, e, env):
         return super().whole(e, env | {"s": 2, "r": 1})
 
@@ -702,6 +887,8 @@ class Standing(World):
             base, n = self.split(name, env)
         except ValueError:
             base, n = name, None
+        if n is not None and name in self.alone:  # m_c and v_c
+            return self.alone[name]
         if n is None or re.fullmatch(r"v_\{\d\}", name):  # the variance v_1; v_t is the velocity
             drawn = self.drawn(name, env["t"])
             return self.alone.get(name, self.any(name)) if drawn is None else drawn
@@ -732,6 +919,8 @@ class Standing(World):
 
     def drawn(self, name, t):
         """What has no index and belongs to a step all the same."""
+        if name == "c" and self.chapter == 7:
+            return 1
         x, bar, eta = self.tables["x"], self.bar, self.any(r"\eta")
         sigma = eta * np.sqrt((1 - bar[2]) / (1 - bar[t]) * (1 - bar[t] / bar[2])) if t > 2 else np.nan  # (6.9), with s = 2
         if name == r"\epsilon'":  # the noise of two steps at once
@@ -766,6 +955,8 @@ class Standing(World):
         if base == "C":  # the divergence of two Gaussians with the same mean
             return self.divergence(lambda y: normal(y, 0, self.defined(r"\tilde\beta", t)),
                                    lambda y: normal(y, 0, self.tables[r"\sigma"][t] ** 2))  # fmt: skip
+        if base == r"\tilde\epsilon" and self.chapter == 7:
+            return self.guided({"t": t, **self.fixed})
         if base == r"\hat\epsilon":  # (4.18), for Gaussian data
             return np.sqrt(1 - bar) * (x - np.sqrt(bar) * self.alone["m"]) / self.spread[t]
         return None
@@ -781,6 +972,8 @@ class Standing(World):
         }[base]
 
     def named(self, name, groups, env):
+        if self.chapter == 7 and (found := self.of_chapter_7(name, groups, env)) is not None:
+            return found
         if name.endswith(r"_{\theta}") and name[0] not in "pPD" and len(groups) == 1 and len(groups[0]) == 2:
             x, t = (self.evaluate(arg, env) for arg in groups[0])
             if not isinstance(t, int):

@@ -155,7 +155,7 @@ class GaussianMixture:
         return GaussianMixture(self.means[chosen], self.variances[chosen], self.weights[chosen] / self.weights[chosen].sum())
 
     def chances(self, schedule: Schedule, xt: Tensor, t: Time) -> Tensor:
-        """p(k | x_t): how probable it is that x_t came from each component, (batch, K) in the dtype of x_t.
+        """q(k | x_t): how probable it is that x_t came from each component, (batch, K) in the dtype of x_t. Eq. (7.4)
 
         Args as for the model of `eps`.
 

@@ -39,11 +39,12 @@ EQUATIONS = [
     ("The loss", {0: ("4.1", "the learned\nmean"), 1: ("4.6", "the error of\nthe noise"), 2: ("4.12", "the simplified\nloss")}),
     ("Training", {1: ("5.2", "floor and\nexcess"), 2: ("5.1", "the loss of\na batch")}),
     ("Sampling", {0: ("6.1", "Algorithm 2"), 1: ("6.3", "what comes\nout of it"), 2: ("6.11", "fewer steps:\nDDIM")}),
+    ("Told what\nto draw", {0: ("7.5", "guidance"), 1: ("7.7", "its field"), 2: ("7.11", "what that\nlacks")}),
 ]
 LEADS_TO = [
     ("0.3", "3.6"), ("1.2", "1.16"), ("1.16", "1.17"), ("1.16", "2.23"), ("1.17", "2.19"), ("2.4", "3.6"), ("2.19", "2.23"),
     ("2.19", "3.17"), ("2.23", "4.1"), ("3.6", "3.17"), ("3.17", "4.6"), ("4.1", "4.6"), ("4.1", "6.1"), ("4.6", "4.12"),
-    ("4.12", "5.1"), ("5.1", "5.2"), ("6.1", "6.3"), ("6.1", "6.11"),
+    ("4.12", "5.1"), ("5.1", "5.2"), ("6.1", "6.3"), ("6.1", "6.11"), ("6.1", "7.5"), ("7.5", "7.7"), ("7.7", "7.11"),
 ]  # fmt: skip
 AROUND = {("0.3", "3.6"): 0.47, ("6.1", "6.11"): -0.35}  # how far an arrow bends around what stands between
 
@@ -93,7 +94,7 @@ def derivation(chapter: int) -> Figure:
     check_integer("chapter", chapter)
     if not 0 <= chapter < len(EQUATIONS):
         raise ValueError(f"chapter = {chapter} is not in the book, expected 0 to {len(EQUATIONS) - 1}")
-    fig: Figure = plt.figure(figsize=(4.2, 4.6), dpi=120, layout="none")  # narrow, to be read on a phone
+    fig: Figure = plt.figure(figsize=(4.2, 0.66 * len(EQUATIONS)), dpi=120, layout="none")  # narrow, to be read on a phone
     ax = fig.add_axes((0, 0, 1, 1))
     boxes = {}
     for row, (title, equations) in enumerate(EQUATIONS):

@@ -317,17 +317,25 @@ def define(
         raise TypeError(f"({tag}) the formula has symbols that are not in args: {', '.join(sorted(map(plain, unknown)))}")
     _check_name(tag, name, formula, args)
 
-    def value(expr: Any, at: Mapping[sp.Symbol, sp.Rational]) -> float:
-        number = sp.N(meant(sp.sympify(expr), given).subs(at).doit(), DIGITS)
+    names = [key for key, stands_for in given.items() if not isinstance(stands_for, N)]
+
+    @functools.cache
+    def numbers_at(i: int) -> dict[sp.Symbol, sp.Expr]:
+        """The values of the names at point i, which the versions of the formula have in common."""
+        at = point(args, f"{tag}/{i}")
+        return at | {name: sp.N(meant(name, given).subs(at).doit(), 2 * DIGITS) for name in names}
+
+    def value(expr: Any, i: int) -> float:
+        number = sp.N(sp.sympify(expr).subs(numbers_at(i)).doit(), DIGITS)
         return float(number) if number.is_real and number.is_finite else math.nan  # the root of a slip may be imaginary
 
-    drawn = (point(args, f"{tag}/{i}") for i in range(200))
-    points = [at for at in drawn if not math.isnan(value(formula, at))][:5]
+    points = list(itertools.islice((i for i in range(200) if not math.isnan(value(formula, i))), 5))
     if not points:
         raise CheckFailed(f"({tag}) the formula has no real value at 200 points: {plain(formula)}")
     calls: set[str] = set()
 
-    def call(at: Mapping[sp.Symbol, sp.Rational]) -> float:
+    def call(i: int) -> float:
+        at = point(args, f"{tag}/{i}")
         numbers = [int(at[s]) if s.is_integer else float(at[s]) for s in args]
         values = [
             n if s.is_integer or s in floats else torch.tensor(n, dtype=torch.float64) for s, n in zip(args, numbers, strict=True)
@@ -339,12 +347,12 @@ def define(
             raise CheckFailed(f"({tag}) the code computes a part of the formula itself; it is to ask the package for all of it")
         return float(seen.answer)
 
-    computed = np.array([call(at) for at in points])
+    computed = np.array([call(i) for i in points])
     if not calls:
         raise CheckFailed(f"({tag}) the code does not call the package")
 
     def values(expr: Any) -> np.ndarray[Any, Any]:
-        return np.array([value(expr, at) for at in points])
+        return np.array([value(expr, i) for i in points])
 
     def rejects(wrong: Any) -> bool:
         return relative_error(values(wrong), computed) > rtol

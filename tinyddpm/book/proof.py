@@ -298,6 +298,7 @@ def is_zero(lhs: sp.Expr, rhs: sp.Expr) -> bool:
         lambda: bool(sp.simplify(_tidy(lhs) - _tidy(rhs)) == 0),
         lambda: bool(sp.simplify(_tidy(sp.powsimp(_tidy(lhs) / _tidy(rhs)))) == 1),
         lambda: bool(_squared(lhs / rhs) == 1) and _same_sign(lhs, rhs),  # no roots are left in the square
+        lambda: bool(sp.cancel(_split(lhs) - _split(rhs)) == 0),
     )
     return same_numbers(lhs, rhs) and any(way() for way in ways)
 
@@ -345,6 +346,20 @@ def _tidy(expr: sp.Expr) -> sp.Expr:
     expr = expr.replace(sp.exp, lambda arg: sp.exp(sp.cancel(sp.together(arg))))
     is_root = lambda e: e.is_Pow and e.exp.is_Rational and not e.exp.is_Integer  # noqa: E731
     return expr.replace(is_root, lambda e: sp.Pow(sp.factor(sp.expand(e.base)), e.exp))
+
+
+def _split(expr: sp.Expr) -> sp.Expr:
+    """b^(n + k r), for whole numbers n and k, as b^n (b^r)^k with one symbol for b^r: SymPy joins such powers again by itself."""
+
+    def split(power: sp.Expr) -> sp.Expr:
+        n, rest = power.exp.as_coeff_Add()
+        k, r = rest.as_coeff_Mul()
+        if not (n.is_Integer and k.is_Integer):
+            return power
+        base = sp.expand(power.base)
+        return base**n * sp.Symbol(f"{base}^{r}") ** k
+
+    return expr.replace(lambda e: e.is_Pow and e.exp.free_symbols, split)
 
 
 def same_numbers(lhs: sp.Expr, rhs: sp.Expr) -> bool:
