@@ -919,8 +919,9 @@ class Standing(Densities, World):
 
     def drawn(self, name, t):
         """What has no index and belongs to a step all the same."""
-        if name == "c" and self.chapter == 7:
-            return 1
+        if self.chapter == 7 and name in ("c", "y", r"\mu"):
+            width = np.sqrt(self.spread[t])
+            return {"c": 1, "y": self.tables["x"][t] / width, r"\mu": np.sqrt(self.bar[t]) * self.alone["m"] / width}[name]
         x, bar, eta = self.tables["x"], self.bar, self.any(r"\eta")
         sigma = eta * np.sqrt((1 - bar[2]) / (1 - bar[t]) * (1 - bar[t] / bar[2])) if t > 2 else np.nan  # (6.9), with s = 2
         if name == r"\epsilon'":  # the noise of two steps at once
