@@ -36,7 +36,9 @@ FRACTIONS = {r"\frac", r"\tfrac", r"\dfrac"}
 
 
 # What may have arguments.
-CALLED = re.compile(r"(q|q_\{s\}|p|D_\{(\\mathrm\{KL\}|s)\}|C|([pPxv]|\\mu|\\epsilon)_\{\\theta\}|\\hat\\epsilon_\{t\}|\\hat ?x_\{0\})$")
+CALLED = re.compile(
+    r"(q|q_\{s\}|p|D_\{(\\mathrm\{KL\}|s)\}|C|([pPxv]|\\mu|\\epsilon)_\{\\theta\}|\\hat\\epsilon_\{t\}|\\hat ?x_\{0\})$"
+)
 
 
 class Opaque(sp.Function):

@@ -35,6 +35,7 @@ PIXELS = np.zeros((4, 6), dtype=np.uint8)
 td.pictures.write(PNG, PIXELS)
 TEXT.write_text("no picture")
 MIXTURE = td.exact.GaussianMixture([[0.0, 0.0], [1.0, 1.0]], 1.0)
+CAPTION, SCENE = "a small red circle", torch.zeros(1, 3, 64, 64)
 LABELS = td.Labels(10)
 TOLD = td.DDPM(td.MLP(2, 8, 1, condition=LABELS), LINEAR)
 OBJECTS = {
@@ -82,6 +83,10 @@ def shaped(p, values, expected):
 
 def off(p, values, what):
     return [(v, ValueError, rf"^{p} = {re.escape(repr(v))} {what}$") for v in values]
+
+
+def shows_entry(p, value):
+    return [value], TypeError, f"^{re.escape(p)} = .+ is of type {type(value).__name__}, expected a string$"
 
 
 def at(p, value, expected):
@@ -513,6 +518,21 @@ CASES = [
     ("pictures.read", {"path": PNG}, {
         "path": [*path("path"), (FOLDER / "no.png", FileNotFoundError, r"no\.png"),
                  (TEXT, OSError, r"^cannot identify image file .+text\.png")]}),
+    # scenes
+    ("scenes.scene", {"caption": CAPTION}, {
+        "caption": [shows("caption", 3, "a string"),
+                    ("a smal red circle", ValueError, "the unknown word 'smal': the nearest known word is 'small'$"),
+                    ("a red small circle", ValueError, "is no caption, expected one such as 'a small red circle', or two")]}),
+    ("scenes.captions", {"n": 2}, {"n": integer("n"), "generator": generator(), "withheld": flag("withheld")}),
+    ("scenes.draw", {"captions": [CAPTION]}, {
+        "captions": [*[shows("captions", value, "a list of strings") for value in (CAPTION, None, 3)],
+                     ([], ValueError, r"^captions = \[\] is empty, expected at least one caption$"),
+                     shows_entry("captions[0]", None), ([CAPTION, "a blue dog"], ValueError, r"^captions\[1\] = .+ word 'dog'")],
+        "generator": generator()}),
+    ("scenes.read", {"pictures": SCENE}, {
+        "pictures": [*examples("pictures"), *shaped("pictures", [SCENE[:, :1], SCENE[..., :8]], r"\(n, 3, 64, 64\)"),
+                     (SCENE + math.nan, ValueError, r"^pictures\[0\] has an entry that is NaN or infinite, expected finite"),
+                     (255 + 0 * SCENE, ValueError, r"^pictures\[0\] has a number of size 255, expected numbers in \[-1, 1\]")]}),
     # metrics
     ("metrics.energy_distance", {"x": x, "y": eps}, {"x": points("x", 2, every=True), "y": second("y", 2)}),
     ("metrics.frechet_distance", {"x": x, "y": eps}, {"x": points("x", 2), "y": second("y", 2)}),
@@ -658,7 +678,7 @@ CASES += [
         "high": [*numbers("high"), ([[5.0, 5.2]], ledger.CheckFailed, r"^\(1\.1\) compares \(5,\) with \(1, 2\) results$")]}),
     ("book.figures.style", {}, {}),
     ("book.figures.derivation", {"chapter": 2}, {
-        "chapter": [shows("chapter", 2.0, "an integer"), *off("chapter", [-1, 7], "is not in the book, expected 0 to 6")]}),
+        "chapter": [shows("chapter", 2.0, "an integer"), *off("chapter", [-1, 8], "is not in the book, expected 0 to 7")]}),
     ("book.figures.player", PLAYER, {
         "fig": [is_type("fig", value, "a Figure") for value in (None, (1, 2), plt)], "draw": function("draw"), "fps": number("fps"),
         "steps": [*[shows("steps", value, "a sequence of steps") for value in (3, iter([1]), "ab")],
@@ -666,8 +686,9 @@ CASES += [
         "alt": [is_type("alt", None, "a str"), *off("alt", ["", " "], "is empty, expected what the frames show, in words")]}),
 ]  # fmt: skip
 
-# Parameters for which nothing is wrong: fields of a record that `ring_modes` returns.
-EXCUSED = {("metrics.Modes", field) for field in ("counts", "covered", "off")}
+# Parameters for which nothing is wrong: fields of records that are returned.
+RECORDS = {"metrics.Modes": "counts covered off", "scenes.Scene": "things relation", "scenes.Reading": "caption deviation"}
+EXCUSED = {(record, field) for record, fields in RECORDS.items() for field in fields.split()}
 
 
 def find(name):

@@ -6,7 +6,7 @@
 import importlib
 from types import ModuleType
 
-from tinyddpm import data, exact, metrics, pictures
+from tinyddpm import data, exact, metrics, pictures, scenes
 from tinyddpm.checkpoint import load, load_pretrained
 from tinyddpm.ddpm import DDPM
 from tinyddpm.elbo import VLB, bits_per_dim, discretised_log_prob, vlb_terms
@@ -48,6 +48,7 @@ __all__ = [
     "q_step",
     "sample",
     "sample_ddim",
+    "scenes",
     "simple_loss",
     "v_from_eps",
     "v_from_x0",
