@@ -36,12 +36,13 @@ td.pictures.write(PNG, PIXELS)
 TEXT.write_text("no picture")
 MIXTURE = td.exact.GaussianMixture([[0.0, 0.0], [1.0, 1.0]], 1.0)
 CAPTION, SCENE = "a small red circle", torch.zeros(1, 3, 64, 64)
-LABELS = td.Labels(10)
+LABELS, TEXTS = td.Labels(10), td.Text(["a", "red", "circle"], length=4)
 TOLD = td.DDPM(td.MLP(2, 8, 1, condition=LABELS), LINEAR)
 OBJECTS = {
     "Gaussian": td.Gaussian(x, 1.0),
     "DDPM": TOLD,
     "Labels": LABELS,
+    "Text": TEXTS,
     "GaussianMixture": MIXTURE,
     "MLP": TOLD.model,
     "UNet": grey,
@@ -460,6 +461,16 @@ CASES = [
         "guidance": [shows("guidance", "2", "a number"), *off("guidance", [math.nan, math.inf], r"is outside \(-inf, inf\)")]}),
     ("Labels", {"classes": 10}, {"classes": integer("classes"), "size": integer("size")}),
     ("Labels.forward", {"c": t % 10}, {"c": [dtype("c", t / 100, "an integer dtype such as torch.int64")]}),
+    ("Text", {"words": ["a", "red"]}, {
+        "words": [*[shows("words", value, "a list of strings") for value in ("red", None, [1])],
+                  *off("words", [[], ["a", "a"]], "is empty, or has a word twice")],
+        "length": integer("length"), "layers": integer("layers"),
+        "size": [*integer("size"), *off("size", [6], "is not a multiple of 4")]}),
+    ("Text.tokens", {"caption": "a red circle"}, {
+        "caption": [shows("caption", 3, "a string"), ("a " * 5, ValueError, "has 5 words, expected at most 4$"),
+                    ("a rad circle", ValueError, "has the unknown word 'rad': the nearest known word is 'red'$")]}),
+    ("Text.forward", {"c": TEXTS.null[None]}, {"c": [dtype("c", t / 100, "an integer dtype such as torch.int64")]}),
+    ("Text.attention", {"width": 16}, {"width": integer("width")}),
     ("DDPM.eps", {"xt": x, "t": t}, {"xt": batch("xt"), "t": steps("xt")}),
     ("DDPM.x0", {"xt": x, "t": t}, {"xt": batch("xt"), "t": steps("xt")}),
     ("DDPM.sample", {"shape": (3, 2)}, {

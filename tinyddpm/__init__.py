@@ -18,6 +18,7 @@ from tinyddpm.nets import MLP, UNet
 from tinyddpm.posterior import eps_from_v, eps_from_x0, p_step, q_posterior, v_from_eps, v_from_x0, x0_from_eps, x0_from_v
 from tinyddpm.sampling import sample, sample_ddim
 from tinyddpm.schedule import Schedule
+from tinyddpm.text import Text
 from tinyddpm.training import fit
 
 __version__ = "0.1.0"  # the one place: pyproject.toml reads it here
@@ -29,6 +30,7 @@ __all__ = [
     "Gaussian",
     "Labels",
     "Schedule",
+    "Text",
     "UNet",
     "bits_per_dim",
     "data",

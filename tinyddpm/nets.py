@@ -47,7 +47,7 @@ class _Time(nn.Module):
     def __init__(self, size: int, condition: Any) -> None:
         super().__init__()
         self.size = size
-        self.from_condition = None if condition is None else nn.Linear(condition.size, size)
+        self.from_condition = None if condition is None or hasattr(condition, "attention") else nn.Linear(condition.size, size)
         self.mlp = nn.Sequential(nn.Linear(size, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU())
 
     def forward(self, t: Tensor, told: Tensor | None) -> Tensor:
@@ -74,6 +74,8 @@ class MLP(nn.Module):
         super().__init__()
         given = {"dim": dim, "width": width, "depth": depth}
         self.arguments = {name: check_count(name, value) for name, value in given.items()} | _described(condition)
+        if hasattr(condition, "attention"):
+            raise TypeError(f"condition is a {type(condition).__name__}, which an MLP has no places to look at: take a UNet")
         self.dim, self.condition = dim, condition
         self.time = _Time(64, condition)
         self.first = nn.Linear(dim, width)
@@ -147,6 +149,8 @@ class UNet(nn.Module):
         self.first = nn.Conv2d(channels, width, 3, padding=1)
         self.down = nn.ModuleList(_PictureBlock(a, b, time) for a, b in zip([width, *widths], widths, strict=False))
         self.middle = _Attention(widths[-1])
+        looks, at = hasattr(condition, "attention"), (*widths, widths[-1])  # at features that are a row, and not one vector
+        self.heed = nn.ModuleList(map(condition.attention, at)) if looks else [_as_it_is] * len(at)
         self.up = nn.ModuleList(_PictureBlock(2 * b, a, time) for a, b in zip([width, *widths], widths, strict=False))
         self.last = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), _zero(nn.Conv2d(width, channels, 3, padding=1)))
 
@@ -162,11 +166,12 @@ class UNet(nn.Module):
             expected = f"(batch, {self.channels}, height, width) with sides divisible by {self.factor}"
             raise ValueError(f"xt has shape {tuple(xt.shape)}, expected {expected}")
         _check_input(xt, t, self.first.weight)
-        time, h, found = self.time(t, _told(self, c, xt)), self.first(xt), []
+        told = _told(self, c, xt)
+        time, h, found = self.time(t, told), self.first(xt), []
         for level, block in enumerate(self.down):
-            h = block(F.avg_pool2d(h, 2) if level else h, time)
+            h = self.heed[level](block(F.avg_pool2d(h, 2) if level else h, time), told)
             found.append(h)
-        h = self.middle(h)
+        h = self.heed[-1](self.middle(h), told)
         for level in reversed(range(len(self.up))):
             h = self.up[level](torch.cat([h, found[level]], dim=1), time)
             h = F.interpolate(h, scale_factor=2.0) if level else h
@@ -239,6 +244,10 @@ def _told(network: Any, c: Tensor | None, xt: Tensor) -> Tensor | None:
         raise ValueError(f"c has shape {tuple(c.shape)}, expected {shape}, one for each row of xt")
     features: Tensor = condition(c)
     return features
+
+
+def _as_it_is(h: Tensor, _: Tensor | None) -> Tensor:
+    return h
 
 
 def _zero(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
