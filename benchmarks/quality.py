@@ -31,7 +31,7 @@ import torch
 from loops import diffusers_loss, diffusers_sample, diffusers_scheduler, optional, train
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
-from torch import Tensor
+from torch import Tensor, nn
 
 import tinyddpm as td
 from tinyddpm.metrics import frechet_distance, nearest, ring_modes, sliced_wasserstein
@@ -233,21 +233,21 @@ def run_digits() -> None:
 # ---- guidance ----
 
 
-class ExactAnswer:
-    """The best prediction of the ring's noise, as a model that is told a label for each row: null + guidance (told - null)."""
+class ExactAnswer(nn.Module):
+    """The best prediction of the ring's noise, as a network: for each row of what it is told, a label or the null."""
 
-    def __init__(self, schedule: td.Schedule, labels: Tensor, guidance: float) -> None:
+    def __init__(self, schedule: td.Schedule) -> None:
+        super().__init__()
         ring = td.exact.eight_gaussians()
-        self.labels, self.guidance, self.null = labels, guidance, ring.eps(schedule)
-        self.told = [ring.given(k).eps(schedule) for k in range(len(ring.means))]
+        self.condition = td.Labels(len(ring.means))
+        self.best = [law.eps(schedule) for law in (*map(ring.given, range(len(ring.means))), ring)]
 
-    def __call__(self, xt: Tensor, t: Tensor) -> Tensor:
-        """The answer for x_t (batch, 2) at t (batch,)."""
-        null, told = self.null(xt, t), torch.empty_like(xt)
-        for k, model in enumerate(self.told):
-            mine = self.labels == k
-            told[mine] = model(xt[mine], t[mine])
-        return null + self.guidance * (told - null)
+    def forward(self, xt: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        """The answer for x_t (batch, 2) at t (batch,), told c (batch,)."""
+        answer = torch.empty_like(xt)
+        for k, model in enumerate(self.best):
+            answer[c == k] = model(xt[c == k], t[c == k])
+        return answer
 
 
 def run_ring(seeds: int) -> None:
@@ -256,7 +256,7 @@ def run_ring(seeds: int) -> None:
     print("The ring, told a label, as often each: distance to the exact sampler's points over the baseline.\n")
     print(f"{'guidance':>8}{'learned':>20}{'exact, redrawn':>20}")
     for guidance in RING_GUIDANCE:
-        exact = td.DDPM(ExactAnswer(ddpm.schedule, labels, guidance), ddpm.schedule, variance=ddpm.variance)
+        exact = td.DDPM(ExactAnswer(ddpm.schedule), ddpm.schedule, variance=ddpm.variance).given(labels, guidance)
         truth = Truth(lambda n, generator, exact=exact: exact.sample((n, 2), generator=generator))  # type: ignore[misc]
         columns = [
             spread([truth.ratio(model.sample((POINTS, 2), generator=seeded(2000 + seed))) for seed in range(seeds)], 2)

@@ -716,14 +716,17 @@ class Densities:
                 if not 0 <= n <= self.T or n in x:
                     raise OutOfRange(f"{name} is no state, or one twice")
                 x[n] = np.asarray(self.evaluate(sp.Symbol(name), env), float)
-        times = sorted(x)
-        jumps = [(x[i], x[j], self.bar[j] / self.bar[i]) for i, j in pairwise(times)]
-        rest = math.prod((normal(after, np.sqrt(kept) * before, 1 - kept) for before, after, kept in jumps), start=1.0)
-        total = 0.0
-        for weight, mean, var in self.prior(c):
-            bar = self.bar[times[0]] if times else 1.0
-            total = total + weight * (normal(x[times[0]], np.sqrt(bar) * mean, bar * var + 1 - bar) if times else 1.0)
-        return total * rest
+        if not x:
+            return sum(weight for weight, _, _ in self.prior(c))
+        first = min(x)
+        bar = self.bar[first]
+        start = sum(weight * normal(x[first], np.sqrt(bar) * mean, bar * var + 1 - bar) for weight, mean, var in self.prior(c))
+        return start * self.path(x, sorted(x))
+
+    def path(self, x, times):
+        """The density of some states when the first of them is known: a Gaussian jump from each to the next."""
+        jumps = [(x[m], x[n], self.bar[n] / self.bar[m]) for m, n in pairwise(times)]
+        return math.prod((normal(after, np.sqrt(kept) * before, 1 - kept) for before, after, kept in jumps), start=1.0)
 
     def over_line(self, f, name, env):
         """The integral of f over a name: a sum over the first axis."""
@@ -750,18 +753,18 @@ class Densities:
         both = lambda e: self.evaluate(first, e) ** s * self.evaluate(second, e) ** (1 - s)  # noqa: E731
         return np.log(self.over_line(both, "x_{0}", env)) / (s - 1)
 
-    def best(self, base, told, env):
-        """The best prediction of the noise or of x_0 when a class is known or not, from the slope of the density."""
+    def best(self, told, env):
+        """The best prediction of the noise when a class is known or not, from the slope of the density."""
         law = r"q(x_t \mid c)" if told else "q(x_t)"
-        bar, x = self.bar[env["t"]], self.evaluate(sp.Symbol("x_{t}"), env)
-        noise = -np.sqrt(1 - bar) * self.slope(read(rf"\log {law}"), "x_{t}", env)
-        return noise if base == r"\hat\epsilon" else (x - np.sqrt(1 - bar) * noise) / np.sqrt(bar)
+        return -np.sqrt(1 - self.bar[env["t"]]) * self.slope(read(rf"\log {law}"), "x_{t}", env)
 
     def of_chapter_7(self, name, groups, env):
         """What has arguments in that chapter; None for what is not of it."""
         args = [[str(arg) for arg in group] for group in groups]
         if name in (r"\hat\epsilon_{t}", r"\hatx_{0}") and args in ([["x_{t}"]], [["x_{t}", "c"]]):
-            return self.best(name.split("_")[0].replace("hatx", "hat x"), len(args[0]) == 2, env)
+            noise, bar = self.best(len(args[0]) == 2, env), self.bar[env["t"]]
+            x = self.evaluate(sp.Symbol("x_{t}"), env)
+            return noise if "epsilon" in name else (x - np.sqrt(1 - bar) * noise) / np.sqrt(bar)
         if name == "q":
             return self.density_told(groups, env)
         if name == "q_{s}" and len(args) == 1 and len(args[0]) == 1:
@@ -772,7 +775,7 @@ class Densities:
 
     def guided(self, env):
         """The guided prediction, (7.5)."""
-        untold, told = (self.best(r"\hat\epsilon", k, env) for k in (False, True))
+        untold, told = (self.best(known, env) for known in (False, True))
         return untold + self.evaluate(sp.Symbol("s"), env) * (told - untold)
 
 
@@ -867,12 +870,12 @@ class Standing(Densities, World):
         self.alone |= {"m_{c}": m_c, "v_{c}": v_c, "s": s}
         a, bar = self.alpha, self.bar
         V, U = self.spread, bar * v_c + 1 - bar
-        G = 1 / ((1 - s) / V + s / U)  # (7.11)
+        G = 1 / ((1 - s) / V + s / U)
         S, R = np.ones(6), np.ones(6)
         for t in range(5, 0, -1):
-            S[t - 1] = (1 - (1 - a[t]) / G[t]) ** 2 / a[t] * S[t] + self.tables[r"\sigma"][t] ** 2  # (7.13)
+            S[t - 1] = (1 - (1 - a[t]) / G[t]) ** 2 / a[t] * S[t] + self.tables[r"\sigma"][t] ** 2  # (7.15)
             kept = (1 - (1 - bar[t]) / G[t]) / np.sqrt(a[t]) + np.sqrt((1 - bar[t - 1]) * (1 - bar[t])) / G[t]
-            R[t - 1] = kept**2 * R[t]  # (7.14)
+            R[t - 1] = kept**2 * R[t]  # (7.16)
         self.tables |= {"U": U, "G": G, "S": S, "R": R}
         self.fixed |= {"c": 1}
 
@@ -919,9 +922,8 @@ class Standing(Densities, World):
 
     def drawn(self, name, t):
         """What has no index and belongs to a step all the same."""
-        if self.chapter == 7 and name in ("c", "y", r"\mu"):
-            width = np.sqrt(self.spread[t])
-            return {"c": 1, "y": self.tables["x"][t] / width, r"\mu": np.sqrt(self.bar[t]) * self.alone["m"] / width}[name]
+        if self.chapter == 7 and name in ("y", r"\mu"):  # state and centre, in standard deviations
+            return (self.tables["x"][t] if name == "y" else np.sqrt(self.bar[t]) * self.alone["m"]) / np.sqrt(self.spread[t])
         x, bar, eta = self.tables["x"], self.bar, self.any(r"\eta")
         sigma = eta * np.sqrt((1 - bar[2]) / (1 - bar[t]) * (1 - bar[t] / bar[2])) if t > 2 else np.nan  # (6.9), with s = 2
         if name == r"\epsilon'":  # the noise of two steps at once
@@ -1011,11 +1013,6 @@ class Standing(Densities, World):
             (t,) = known
             return normal(x[t - 1], self.of_network(r"\mu", x[t], t), self.tables[r"\sigma"][t] ** 2)
         raise ValueError("not one of the densities that the book derives")
-
-    def path(self, x, times):
-        """The density of some states when the first of them is known: a Gaussian jump from each to the next."""
-        jumps = [(x[m], x[n], self.bar[n] / self.bar[m]) for m, n in pairwise(times)]
-        return math.prod((normal(after, np.sqrt(kept) * before, 1 - kept) for before, after, kept in jumps), start=1.0)
 
     def law(self, e, env):
         """A density as a function, and the state that it is a density of, if it is named."""

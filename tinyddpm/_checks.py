@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numbers
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import TypeAlias
 
 import numpy as np
@@ -13,6 +14,16 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 Time: TypeAlias = int | Tensor  # one step for the whole batch, or a LongTensor (batch,)
+
+
+def unknown_word(said: Iterable[str], known: Sequence[str]) -> str | None:
+    """What is wrong with the first word that is not known, and which known one is like it; None if all are known."""
+    for word in said:
+        if word not in known:
+            near = get_close_matches(word, known, n=1)
+            hint = f"the nearest known word is {near[0]!r}" if near else f"the known words are {', '.join(known)}"
+            return f"has the unknown word {word!r}: {hint}"
+    return None
 
 
 def shown(value: object) -> str:

@@ -15,13 +15,12 @@ import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import combinations_with_replacement
 
 import torch
 from torch import Tensor
 
-from tinyddpm._checks import check_count, check_examples, check_finite, check_flag, check_generator, shown, wrong_type
+from tinyddpm._checks import check_count, check_examples, check_finite, check_flag, check_generator, shown, unknown_word, wrong_type
 from tinyddpm._shapes import COLOURS, KINDS, SIDE, SIZES, THINGS, nearest, places, render
 
 __all__ = [
@@ -141,11 +140,8 @@ def _scene(name: str, caption: str) -> Scene:
 
 def _fault(caption: str) -> str:
     """Why a text is no caption."""
-    for word in caption.split():
-        if word not in _WORDS:
-            near = get_close_matches(word, _WORDS, n=1)
-            hint = f"the nearest known word is {near[0]!r}" if near else f"the known words are {', '.join(_WORDS)}"
-            return f"has the unknown word {word!r}: {hint}"
+    if fault := unknown_word(caption.split(), _WORDS):
+        return fault
     relations = ", ".join([*RELATIONS, *RELATIONS.values()])
     return f"is no caption, expected one such as 'a small red circle', or two of them joined by one of {relations}"
 
@@ -228,7 +224,7 @@ def read(pictures: Tensor) -> list[Reading]:
     for i, most in enumerate(pictures.abs().amax((1, 2, 3)).tolist()):
         if most > 10:  # such as bytes
             raise ValueError(f"pictures[{i}] has a number of size {most:g}, expected numbers in [-1, 1], or a little outside")
-    found = [nearest(pictures[i : i + 16]) for i in range(0, len(pictures), 16)]
+    found = map(nearest, torch.split(pictures, 16))
     things, upright, deviation = (torch.cat(parts).tolist() for parts in zip(*found, strict=True))
     return [_reading(*each) for each in zip(things, upright, deviation, strict=True)]
 

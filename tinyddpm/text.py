@@ -7,15 +7,15 @@ caption, all zeros, says nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from tinyddpm._checks import check_count, check_integers, shown, values_can_be_read, wrong_type
+from tinyddpm._checks import check_count, check_integers, shown, unknown_word, values_can_be_read, wrong_type
 from tinyddpm._registry import known
+from tinyddpm.nets import _zero
 
 HEADS = 4
 
@@ -80,11 +80,8 @@ class Text(nn.Module):
         found = caption.lower().replace(",", " ").replace(".", " ").split()
         if len(found) > self.length:
             raise ValueError(f"{name} = {shown(caption)} has {len(found)} words, expected at most {self.length}")
-        for word in found:
-            if word not in self.words:
-                near = get_close_matches(word, self.words, n=1)
-                hint = f"the nearest known word is {near[0]!r}" if near else f"the known words are {', '.join(self.words)}"
-                raise ValueError(f"{name} = {shown(caption)} has the unknown word {word!r}: {hint}")
+        if fault := unknown_word(found, self.words):
+            raise ValueError(f"{name} = {shown(caption)} {fault}")
         numbers = [self.words.index(word) + 1 for word in found]
         return torch.tensor(numbers + [0] * (self.length - len(found)))
 
@@ -116,8 +113,8 @@ class Text(nn.Module):
         """
         return CrossAttention(check_count("width", width), self.size)
 
-    def _checked(self, c: Any) -> Tensor:
-        """Captions as a LongTensor: (length,) of one for all examples, or (batch, length)."""
+    def _checked(self, c: Any, null: bool = False) -> Tensor:
+        """Captions as a LongTensor: (length,) of one for all examples, or (batch, length). The null is a caption like others."""
         if isinstance(c, str):
             return self._tokens("c", c)
         if isinstance(c, Sequence):
@@ -166,8 +163,7 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, size: int) -> None:
         super().__init__()
         self.norm, self.q = nn.GroupNorm(8, width), nn.Conv2d(width, width, 1)
-        self.kv, self.out = nn.Linear(size, 2 * width), nn.Conv2d(width, width, 1)
-        nn.init.zeros_(self.out.weight)
+        self.kv, self.out = nn.Linear(size, 2 * width), _zero(nn.Conv2d(width, width, 1))
 
     def forward(self, h: Tensor, words: Tensor) -> Tensor:
         """The picture's features, with what each place has found."""

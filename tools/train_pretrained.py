@@ -34,11 +34,11 @@ def points(name: str) -> td.DDPM:
     """One of the sets of points. That of the ring can be told a label, which it mostly forgets, for the same reason."""
     x0 = getattr(td.data, name)(50_000, torch.Generator().manual_seed(0))
     condition: Any = None
-    told: dict[str, Any] = {"steps": 3000}
+    training: dict[str, Any] = {"steps": 3000}
     if name == "eight_gaussians":
-        condition, told = td.Labels(8), {"steps": 6000, "c": td.data.eight_gaussians_labels(x0), "drop": 0.7}
+        condition, training = td.Labels(8), {"steps": 6000, "c": td.data.eight_gaussians_labels(x0), "drop": 0.7}
     ddpm = td.DDPM(td.MLP(width=64, condition=condition), td.Schedule.cosine(200), predict="v", variance="beta_tilde")
-    td.fit(ddpm, x0, batch_size=256, seed=0, **told)
+    td.fit(ddpm, x0, batch_size=256, seed=0, **training)
     return ddpm
 
 

@@ -30,8 +30,8 @@ def _within(expr: sp.Expr, symbols: Sequence[sp.Symbol]) -> Iterator[Slip]:
         i, low, high = expr.limits[0]
         yield None, expr.func(expr.function, (i, low + 1, high))
         yield from ((symbol, expr.func(expr.function, (i, low, slip))) for symbol, slip in _within(high, symbols))
-    of_another = isinstance(expr, sp.Integral | sp.Sum | sp.Product | sp.Derivative)
-    parts = 1 if of_another else len(expr.args)  # the limits of an integral stay, and so does the variable of a derivative
+    binds = isinstance(expr, sp.Integral | sp.Sum | sp.Product | sp.Derivative)
+    parts = 1 if binds else len(expr.args)  # the limits of an integral stay, and so does the variable of a derivative
     for i, part in enumerate(expr.args[:parts]):
         for symbol, slip in _within(part, symbols):
             try:

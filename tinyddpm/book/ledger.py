@@ -319,23 +319,22 @@ def define(
 
     names = [key for key, stands_for in given.items() if not isinstance(stands_for, N)]
 
-    @functools.cache
-    def numbers_at(i: int) -> dict[sp.Symbol, sp.Expr]:
-        """The values of the names at point i, which the versions of the formula have in common."""
-        at = point(args, f"{tag}/{i}")
+    def with_names(at: dict[sp.Symbol, sp.Rational]) -> dict[sp.Symbol, sp.Expr]:
+        """A point, and the values of the names there, which the versions of the formula have in common."""
         return at | {name: sp.N(meant(name, given).subs(at).doit(), 2 * DIGITS) for name in names}
 
-    def value(expr: Any, i: int) -> float:
-        number = sp.N(sp.sympify(expr).subs(numbers_at(i)).doit(), DIGITS)
+    def value(expr: Any, at: Mapping[sp.Symbol, sp.Expr]) -> float:
+        number = sp.N(sp.sympify(expr).subs(at).doit(), DIGITS)
         return float(number) if number.is_real and number.is_finite else math.nan  # the root of a slip may be imaginary
 
-    points = list(itertools.islice((i for i in range(200) if not math.isnan(value(formula, i))), 5))
+    drawn = (point(args, f"{tag}/{i}") for i in range(200))
+    both = ((at, with_names(at)) for at in drawn)
+    points = list(itertools.islice((pair for pair in both if not math.isnan(value(formula, pair[1]))), 5))
     if not points:
         raise CheckFailed(f"({tag}) the formula has no real value at 200 points: {plain(formula)}")
     calls: set[str] = set()
 
-    def call(i: int) -> float:
-        at = point(args, f"{tag}/{i}")
+    def call(at: Mapping[sp.Symbol, sp.Rational]) -> float:
         numbers = [int(at[s]) if s.is_integer else float(at[s]) for s in args]
         values = [
             n if s.is_integer or s in floats else torch.tensor(n, dtype=torch.float64) for s, n in zip(args, numbers, strict=True)
@@ -347,12 +346,12 @@ def define(
             raise CheckFailed(f"({tag}) the code computes a part of the formula itself; it is to ask the package for all of it")
         return float(seen.answer)
 
-    computed = np.array([call(i) for i in points])
+    computed = np.array([call(at) for at, _ in points])
     if not calls:
         raise CheckFailed(f"({tag}) the code does not call the package")
 
     def values(expr: Any) -> np.ndarray[Any, Any]:
-        return np.array([value(expr, i) for i in points])
+        return np.array([value(expr, at) for _, at in points])
 
     def rejects(wrong: Any) -> bool:
         return relative_error(values(wrong), computed) > rtol
