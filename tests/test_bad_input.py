@@ -38,7 +38,13 @@ MIXTURE = td.exact.GaussianMixture([[0.0, 0.0], [1.0, 1.0]], 1.0)
 CAPTION, SCENE = "a small red circle", torch.zeros(1, 3, 64, 64)
 LABELS, TEXTS = td.Labels(10), td.Text(["a", "red", "circle"], length=4)
 TOLD = td.DDPM(td.MLP(2, 8, 1, condition=LABELS), LINEAR)
+CODER = td.Autoencoder(1, width=8)
+WITH_WORDS = td.DDPM(td.UNet(4, 16, condition=TEXTS), LINEAR)
+WITH_WORDS.example_shape = (4, 2, 2)
+LATENT = td.LatentDDPM(CODER, WITH_WORDS)
 OBJECTS = {
+    "Autoencoder": CODER,
+    "LatentDDPM": LATENT,
     "Gaussian": td.Gaussian(x, 1.0),
     "DDPM": TOLD,
     "Labels": LABELS,
@@ -57,6 +63,16 @@ def zero(xt, t):
 
 def tiny():
     return td.DDPM(td.MLP(2, 8, 1), LINEAR)
+
+
+def coder():
+    return td.Autoencoder(1, width=8)
+
+
+def of_points():
+    made = tiny()
+    made.example_shape = (2,)
+    return made
 
 
 def figure():
@@ -321,13 +337,25 @@ def no_pixels(value):
 
 NO_CONDITION = [(3, TypeError, r"^condition is of type int, expected a condition such as Labels\(10\)$")]
 UNTOLD = (t, ValueError, "^c is given, but the network, a UNet, knows no condition: make it with condition=$")
+SHEET = torch.zeros(2, 1, 8, 16)
+
+
+def sheet(p):
+    """Pictures for an autoencoder."""
+    return [
+        *batch(p), dtype(p, SHEET.double(), "torch.float32, that of the autoencoder"),
+        at(p, SHEET.to("meta"), "cpu, where the autoencoder is"),
+        *shaped(p, [x, SHEET[0], SHEET[:, :, :7], SHEET.expand(2, 3, 8, 16)], r"\(n, 1, height, width\) with sides divisible by 8"),
+    ]  # fmt: skip
+
+
 NULL = r"is outside 0\.\.9, nor is it 10, the null$"
 VARIANCES, PREDICTED = "'beta', 'beta_tilde'", "'eps', 'x0', 'v'"
 VARIANCE = choice("variance", VARIANCES, ["fixed_small"])
 OFF_LEVELS = r"which is none of {} equally spaced levels in \[-1, 1\]$"
 NO_INTEGER = [shows("t", value, "an integer") for value in (1.0, torch.tensor(1))]  # not even one for each of many
 TABLES = "beta, alpha, alpha_bar, one_minus_alpha_bar, beta_tilde, snr"
-OTHERS = "digits, eight_gaussians, two_moons, swiss_roll, checkerboard"
+OTHERS = "digits, eight_gaussians, two_moons, swiss_roll, checkerboard, scenes"
 NO_FOLDER = (FOLDER / "no", FileNotFoundError, r"^there is no checkpoint in .*no: it has no ddpm\.json$")
 NO_FORMAT = r"^path = '.+' is of no known format of pictures, expected one such as \.png$"
 COMPLEX = np.array([0.1 + 5j]), torch.tensor([0.1j])
@@ -454,7 +482,8 @@ CASES = [
               ([1, 2.0], TypeError, r"^c\[1\] = 2\.0 is of type float, expected an integer$"),
               *[(v, ValueError, r"^c\[1\] = 50 is outside 0\.\.9$") for v in (t, [1, 50], t.to(torch.uint16))],
               at("c", t.to("meta"), "cpu, where the network is")],
-        "guidance": [shows("guidance", "2", "a number"), *off("guidance", [math.nan, math.inf], r"is outside \(-inf, inf\)")]}),
+        "guidance": [shows("guidance", "2", "a number"), *off("guidance", [math.nan, math.inf], r"is outside \(-inf, inf\)")],
+        "negative": [(3, ValueError, "^negative is given with guidance = 1, where it does nothing: take a guidance above 1$")]}),
     ("Labels", {"classes": 10}, {"classes": integer("classes"), "size": integer("size")}),
     ("Labels.forward", {"c": t % 10}, {"c": [dtype("c", t / 100, "an integer dtype such as torch.int64")]}),
     ("Text", {"words": ["a", "red"]}, {
@@ -467,6 +496,48 @@ CASES = [
                     ("a rad circle", ValueError, "has the unknown word 'rad': the nearest known word is 'red'$")]}),
     ("Text.forward", {"c": TEXTS.null[None]}, {"c": [dtype("c", t / 100, "an integer dtype such as torch.int64")]}),
     ("Text.attention", {"width": 16}, {"width": integer("width")}),
+    ("Autoencoder", {}, {
+        "channels": integer("channels"), "code": integer("code"), "weight": number("weight"),
+        "width": [*integer("width"), *off("width", [12], "is not a multiple of 8")]}),
+    ("Autoencoder.encode", {"x": SHEET}, {"x": sheet("x")}),
+    ("Autoencoder.decode", {"z": torch.zeros(2, 4, 1, 1)}, {
+        "z": [*batch("z"), *shaped("z", [x, torch.zeros(2, 3, 1, 1)], r"\(n, 4, height, width\)"),
+              dtype("z", torch.zeros(2, 4, 1, 1).double(), "torch.float32, that of the autoencoder"),
+              at("z", torch.zeros(2, 4, 1, 1, device="meta"), "cpu, where the autoencoder is")]}),
+    ("Autoencoder.forward", {"x": SHEET, "eps": torch.zeros(2, 4, 1, 2)}, {
+        "x": sheet("x"), "generator": generator(), "eps": [
+            is_type("eps", 1, "a Tensor"),
+            *shaped("eps", [torch.zeros(2, 4, 1, 1)], r"\(2, 4, 1, 2\), the shape of the codes of x")]}),
+    ("fit_autoencoder", {"autoencoder": coder, "x0": SHEET, "steps": 1, "batch_size": 2, "progress": False}, {
+        "autoencoder": [is_type("autoencoder", value, "a Autoencoder") for value in (None, DDPM, td.Autoencoder)],
+        "x0": [*sheet("x0"), (SHEET / 0, ValueError, r"^x0\[0\] has an entry that is NaN or infinite, expected finite numbers$"),
+               (SHEET[:0], ValueError, r"^x0 has shape \(0, 1, 8, 16\), expected at least one example$")],
+        "steps": off("steps", [0], "is below 1"), "batch_size": off("batch_size", [0], "is below 1"),
+        "lr": off("lr", [0], r"is outside \(0, inf\)"), "ema": off("ema", [1], r"is outside \[0, 1\)"),
+        "seed": off("seed", [-1], "is below 0"), "checkpoint": [shows("checkpoint", 3, "a path")],
+        "resume": [shows("resume", 3, "a path")], "progress": flag(), "max_grad_norm": off("max_grad_norm", [0], r"is outside .+"),
+        "save_every": off("save_every", [0], "is below 1"), "device": off("device", ["gpu"], "is no device of this machine: .+"),
+        "mixed_precision": flag("mixed_precision")}),
+    ("LatentDDPM", {"autoencoder": CODER, "ddpm": WITH_WORDS}, {
+        "autoencoder": [is_type("autoencoder", value, "a Autoencoder") for value in (None, DDPM, td.Autoencoder)],
+        "ddpm": [*[is_type("ddpm", value, "a DDPM") for value in (None, MLP)],
+                 (of_points(), ValueError, r"^ddpm was trained on examples of shape \(2,\), expected codes \(4, .+\)$")]}),
+    ("LatentDDPM.draw", {"prompts": "a red circle", "steps": 1}, {
+        "prompts": [is_type("prompts", 3, "a caption, a list of captions or a Tensor"),
+                    *off("prompts", [[]], "is empty, expected at least one caption"),
+                    (["a", 3], TypeError, r"^prompts\[1\] = 3 is of type int, expected a string$"),
+                    ("a red a red a", ValueError, r"^prompts = 'a red a red a' has 5 words, expected at most 4$"),
+                    (["a", "rad"], ValueError, r"^prompts\[1\] = 'rad' has the unknown word 'rad': the nearest known .+ 'red'$")],
+        "guidance": [shows("guidance", "2", "a number"), *off("guidance", [math.nan, math.inf], r"is outside \(-inf, inf\)")],
+        "steps": [*integer("steps"), *off("steps", [101], "is above T = 100")], "generator": generator(),
+        "negative": [is_type("negative", 3, "a caption, a list of captions or a Tensor"),
+                     (["a", "red"], ValueError, "^negative has 2 captions, expected 1, or 1, one for each prompt$"),
+                     ("a cirkle", ValueError, r"^negative = 'a cirkle' has the unknown word 'cirkle': the nearest .+ 'circle'$")],
+        "start": [*batch("start"), *shaped("start", [SHEET, SHEET[0]], r"\(1, 1, 16, 16\): pictures of the size .+"),
+                  (torch.full((1, 1, 16, 16), math.nan), ValueError, r"^start\[0\] has an entry that is NaN or infinite, .+"),
+                  (torch.full((1, 1, 16, 16), 255.0), ValueError, r"^start has numbers of size 255, expected .+ \[-1, 1\]$")],
+        "strength": [shows("strength", "1", "a number"), *off("strength", [0, 1.01, math.nan], r"is outside .+")]}),
+    ("LatentDDPM.save", {"path": FOLDER}, {"path": [shows("path", None, "a path")]}),
     ("DDPM.eps", {"xt": x, "t": t}, {"xt": batch("xt"), "t": steps("xt")}),
     ("DDPM.x0", {"xt": x, "t": t}, {"xt": batch("xt"), "t": steps("xt")}),
     ("DDPM.sample", {"shape": (3, 2)}, {
@@ -537,6 +608,9 @@ CASES = [
                      ([None], *shows(re.escape("captions[0]"), None, "a string")[1:]),
                      ([CAPTION, "a blue dog"], ValueError, r"^captions\[1\] = .+ word 'dog'")],
         "generator": generator()}),
+    ("scenes.grade", {"asked": CAPTION, "found": CAPTION}, {
+        "asked": [shows("asked", None, "a string"), ("a red circle", ValueError, "^asked = 'a red circle' is no caption, .+")],
+        "found": [shows("found", 3, "a string"), ("a red circle", ValueError, "^found = 'a red circle' is no caption, .+")]}),
     ("scenes.read", {"pictures": SCENE}, {
         "pictures": [*examples("pictures"), *shaped("pictures", [SCENE[:, :1], SCENE[..., :8]], r"\(n, 3, 64, 64\)"),
                      (SCENE + math.nan, ValueError, r"^pictures\[0\] has an entry that is NaN or infinite, expected finite"),
@@ -686,7 +760,7 @@ CASES += [
         "high": [*numbers("high"), ([[5.0, 5.2]], ledger.CheckFailed, r"^\(1\.1\) compares \(5,\) with \(1, 2\) results$")]}),
     ("book.figures.style", {}, {}),
     ("book.figures.derivation", {"chapter": 2}, {
-        "chapter": [shows("chapter", 2.0, "an integer"), *off("chapter", [-1, 8], "is not in the book, expected 0 to 7")]}),
+        "chapter": [shows("chapter", 2.0, "an integer"), *off("chapter", [-1, 10], "is not in the book, expected 0 to 9")]}),
     ("book.figures.player", PLAYER, {
         "fig": [is_type("fig", value, "a Figure") for value in (None, (1, 2), plt)], "draw": function("draw"), "fps": number("fps"),
         "steps": [*[shows("steps", value, "a sequence of steps") for value in (3, iter([1]), "ab")],
@@ -711,7 +785,7 @@ def find(name):
 def called(name, good, changed):
     if name == "book.refute":
         ledger.prove(**PROOF)
-    arguments = {key: value() if value is tiny or value is figure else value for key, value in good.items()}
+    arguments = {key: value() if any(value is made for made in (tiny, coder, figure)) else value for key, value in good.items()}
     return find(name)(**{**arguments, **changed})
 
 

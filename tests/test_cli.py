@@ -23,6 +23,7 @@ from tinyddpm.cli import main
 
 ROOT = Path(td.__file__).parents[1]
 OPTIONS = {
+    "draw": "--out --n --guidance --steps --negative --start --strength --model --seed",
     "sample": "--out --n --shape --steps --eta --label --guidance --seed",
     "train": "--out --labels --steps --resume --batch-size --lr --ema --seed --T --schedule --predict --width --save-every",
     "bound": "--data --levels --n --seed",
@@ -79,6 +80,11 @@ def checkpoints():
     with torch.random.fork_rng():
         td.DDPM(td.MLP(2, 8, 1), td.Schedule.linear(4)).save("saved")
         td.DDPM(torch.nn.Linear(2, 2), td.Schedule.linear(4)).save("foreign")
+        ddpm = td.DDPM(td.UNet(4, 16, condition=td.Text(["a", "red", "circle"], length=3)), td.Schedule.cosine(30))
+        ddpm.example_shape = (4, 2, 2)
+        td.LatentDDPM(td.Autoencoder(3, width=8), ddpm).save("latent")
+        for name, side in {"start": 16, "large": 32}.items():
+            td.pictures.write(f"{name}.png", np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8))
     for name in ("truncated", "pickled", "no-json", "no-weights"):
         shutil.copytree("points", name)
     for name, damage in {"truncated": lambda data: data[:-9], "pickled": lambda _: pickle.dumps(Evil())}.items():
@@ -150,6 +156,34 @@ def weights(path):
 def pixels(path):
     Image.open(path).verify()
     return np.asarray(Image.open(path))
+
+
+# --- draw ---
+
+
+def test_pictures_are_those_of_draw(good):
+    said = '"a red circle" --model latent'
+    assert good(f"draw {said} --out x.npy") == "a picture is in x.npy\n"
+    assert (np.load("x.npy") == td.load("latent").draw("a red circle", generator=seeded(0)).numpy()).all()
+    options = "--n 3 --guidance 2 --steps 4 --negative circle --start start.png --strength 0.7 --seed 5"
+    assert good(f"draw {said} --out x.npy {options}") == "3 pictures are in x.npy\n"
+    start = td.pictures.read("start.png")[None]
+    x = td.load("latent").draw(
+        ["a red circle"] * 3, 2.0, 4, negative="circle", start=start, strength=0.7, generator=seeded(5)
+    )  # fmt: skip
+    assert (np.load("x.npy") == x.numpy()).all()
+    good(f"draw {said} --out x.png {options}")
+    assert (pixels("x.png") == td.pictures.grid(x, zoom=16)).all()
+
+
+def test_samples_of_a_latent_ddpm_are_decoded(good):
+    good("sample latent --out x.npy --n 3")
+    made = td.load("latent")
+    with torch.no_grad():
+        x = made.autoencoder.decode(made.ddpm.sample((3, 4, 2, 2), generator=seeded(0))).clamp(-1, 1)
+    assert (np.load("x.npy") == x.numpy()).all()
+    good("sample latent --out x.png --steps 2")
+    assert pixels("x.png").shape == (8 * 17 * 4 + 4, 8 * 17 * 4 + 4, 3)
 
 
 # --- sample ---
@@ -458,6 +492,33 @@ ERRORS = [
     ("sample points --out x.png --colour", "unrecognized arguments: --colour"),
     ("sample points --out x.png 'two\nlines'", "unrecognized arguments: two lines"),
     ("sample nobody --out x.png", "MODEL nobody is not a pretrained model (digits, "),
+    ("draw", "required: prompt, --out"),
+    (
+        "draw 'a rad circle' --model latent --out x.png",
+        "has the unknown word 'rad': the nearest known word is 'red'",
+    ),
+    ("draw 'a red red circle' --model latent --out x.png", "has 4 words, expected at most 3"),
+    ("draw circle --model latent --out x.jpg", "--out x.jpg ends in '.jpg', expected .png or .npy"),
+    ("draw circle --model latent --out nowhere/x.png", "--out nowhere/x.png cannot be written"),
+    ("draw circle --model points --out x.png", "--model points draws nothing that is said"),
+    (
+        "draw circle --model latent --out x.png --guidance 1 --negative a",
+        "negative is given with guidance = 1",
+    ),
+    ("draw circle --model latent --out x.png --negative cirkle", "has the unknown word 'cirkle'"),
+    ("draw circle --model latent --out x.png --strength 0.5", "give --start too"),
+    ("draw circle --model latent --out x.png --start start.png --strength 2", "strength = 2.0 is outside (0, 1]"),
+    ("draw circle --model latent --out x.png --start missing.png", "No such file or directory: "),
+    ("draw circle --model latent --out x.png --start points.npy", "cannot identify image file"),
+    (
+        "draw circle --model latent --out x.png --start large.png",
+        "start has shape (1, 3, 32, 32), expected (1, 3, 16, 16)",
+    ),
+    ("draw circle --model latent --out x.png --steps 31", "steps = 31 is above T = 30"),
+    ("draw circle --model latent --out x.png --n 0", "argument --n: 0 is not a whole number of 1 or more"),
+    ("sample latent --out x.png --shape 4 2 2", "--shape is for models of other things than codes"),
+    ("sample latent --out x.png --label 1", "--label 1 says nothing to latent"),
+    ("bound latent --data points.npy", "latent has a bound on its codes alone"),
     ("sample plain --out x.png", "there is no checkpoint in plain"),
     ("sample weights.pt --out x.png", "weights.pt is a file, expected the folder of a checkpoint"),
     ("sample truncated --out x.png", "is damaged"),
@@ -577,7 +638,7 @@ ERRORS = [
 
 def assert_one_line(result, message):
     code, out, err = result
-    assert (code, out) == (2, "") and re.fullmatch(r"tinyddpm( sample| train| bound)?: error: .+\n", err)
+    assert (code, out) == (2, "") and re.fullmatch(r"tinyddpm( draw| sample| train| bound)?: error: .+\n", err)
     assert message in err
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -27,7 +28,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"tinyddpm", f"tinyddpm-{td.__version__}.dist-info"}
     assert "tinyddpm/py.typed" in names and any(name.endswith("licenses/LICENSE") for name in names)
-    assert wheel.stat().st_size < 1_500_000
+    assert wheel.stat().st_size < 5_000_000
 
 
 def test_sources_hold_no_tests_and_no_chapters(dist):
@@ -35,7 +36,7 @@ def test_sources_hold_no_tests_and_no_chapters(dist):
     with tarfile.open(path) as archive:
         names = {name.split("/")[1] for name in archive.getnames()}
     assert names == {"tinyddpm", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "pyproject.toml", "PKG-INFO", ".gitignore"}
-    assert path.stat().st_size < 1_500_000
+    assert path.stat().st_size < 5_000_000
 
 
 def test_the_index_will_take_it(dist):
@@ -135,8 +136,8 @@ def test_readme_examples_run(clean, tmp_path):
 
 
 def test_the_commands_of_the_readme_run(clean, tmp_path):
-    lines = [line.split("#")[0].split() for block in readme("") for line in block.splitlines() if line.startswith("tinyddpm ")]
-    assert {line[1] for line in lines} == {"sample", "bound", "train"}
+    lines = [shlex.split(line.split("#")[0]) for block in readme("") for line in block.splitlines() if line.startswith("tinyddpm ")]
+    assert {line[1] for line in lines} == {"draw", "sample", "bound", "train"}
     for program, command, *options in lines:
         quick = [{"3000": "30"}.get(option, option) for option in options]  # of steps
         if command == "bound":  # needs the digits, which need scikit-learn

@@ -13,6 +13,8 @@ from tinyddpm.elbo import VLB, bits_per_dim, discretised_log_prob, vlb_terms
 from tinyddpm.forward import q_marginal, q_sample, q_step
 from tinyddpm.gaussian import Gaussian
 from tinyddpm.guidance import Labels
+from tinyddpm.latent import Autoencoder, fit_autoencoder
+from tinyddpm.latent_ddpm import LatentDDPM
 from tinyddpm.loss import simple_loss, vlb_weight
 from tinyddpm.nets import MLP, UNet
 from tinyddpm.posterior import eps_from_v, eps_from_x0, p_step, q_posterior, v_from_eps, v_from_x0, x0_from_eps, x0_from_v
@@ -27,8 +29,10 @@ __all__ = [
     "DDPM",
     "MLP",
     "VLB",
+    "Autoencoder",
     "Gaussian",
     "Labels",
+    "LatentDDPM",
     "Schedule",
     "Text",
     "UNet",
@@ -39,6 +43,7 @@ __all__ = [
     "eps_from_x0",
     "exact",
     "fit",
+    "fit_autoencoder",
     "load",
     "load_pretrained",
     "metrics",

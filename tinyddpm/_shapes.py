@@ -19,7 +19,8 @@ SIZES = {"small": 7.25, "large": 11.5}  # the radius of the circle
 COLOURS = {"red": (216, 60, 70), "green": (58, 166, 86), "blue": (50, 98, 190), "yellow": (246, 178, 2)}  # bytes, 0 to 255
 KINDS = {"circle": 1.0, "square": 0.94, "triangle": 0.66}  # the radius of the circle that fits inside, over that of the size
 PAPER = (247, 244, 236)  # bytes
-MARGIN, GAP, ASIDE = 2.0, 6.0, 6.0  # the least space to the edge and between two things; how far they may be out of line
+MARGIN, GAP, ASIDE = 2.0, 6.0, 6.0  # the least space to the edge and between two things; how far they are out of line at most
+ASTRAY = 12.0  # and how far they may be to be read: a model need not draw as neatly as `places`
 TRIED, STEPS = 4, 4  # how many scenes the search draws, of those that seem best, and its steps to their best centres
 THINGS = tuple(map(" ".join, product(SIZES, COLOURS, KINDS)))
 
@@ -35,12 +36,12 @@ def places(things: Tensor, upright: Tensor, chance: Tensor) -> Tensor:
 
 
 def _kept(things: Tensor, upright: Tensor, centres: Tensor) -> Tensor:
-    """The centres, moved to where the scene allows them; those of `places` stay where they are."""
+    """The centres, moved to where the scene is still read; those of `places` stay where they are."""
     low, high, apart = _bounds(things, upright)
     first, second = _turned(centres, upright).unbind(1)
     first = first.clamp(low[:, 0], high[:, 0])
-    least = torch.stack([first[:, 0] + apart, first[:, 1] - ASIDE], dim=1).maximum(low[:, 1])
-    most = torch.stack([high[:, 1, 0], first[:, 1] + ASIDE], dim=1).minimum(high[:, 1])
+    least = torch.stack([first[:, 0] + apart, first[:, 1] - ASTRAY], dim=1).maximum(low[:, 1])
+    most = torch.stack([high[:, 1, 0], first[:, 1] + ASTRAY], dim=1).minimum(high[:, 1])
     return _turned(torch.stack([first, second.clamp(least, most)], dim=1), upright)
 
 
@@ -156,7 +157,7 @@ def _candidates(ink: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """
     gains = _gains(ink)
     gains = torch.stack([gains.mT, gains], dim=1)  # (n, 2, 24, along, aside)
-    wide = int(ASIDE) + 1
+    wide = int(ASTRAY) + 1
     ahead = F.max_pool2d(gains.flatten(1, 2), (1, 2 * wide + 1), 1, (0, wide)).view_as(gains)
     ahead = ahead.flip(3).cummax(3).values.flip(3)  # the best that stands there or farther along
     pairs = gains.new_empty(len(ink), 2, 24, 24)

@@ -12,7 +12,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import safetensors.torch
 import torch
@@ -23,12 +23,14 @@ from tinyddpm._registry import Unknown, build
 
 if TYPE_CHECKING:
     from tinyddpm.ddpm import DDPM
+    from tinyddpm.latent_ddpm import LatentDDPM
 
 Where: TypeAlias = str | os.PathLike[str]
 Tensors: TypeAlias = dict[str, Tensor]
 INDEX = "ddpm.json"
 FORMAT = 2
-PRETRAINED = ("digits", "eight_gaussians", "two_moons", "swiss_roll", "checkerboard")
+POINTS = ("eight_gaussians", "two_moons", "swiss_roll", "checkerboard")
+PRETRAINED = ("digits", *POINTS, "scenes")
 
 
 @dataclass
@@ -175,10 +177,10 @@ def exists(path: Where) -> bool:
     return (Path(path) / INDEX).is_file()
 
 
-def load(path: Where, model: nn.Module | None = None) -> DDPM:
+def load(path: Where, model: nn.Module | None = None) -> Any:
     """The DDPM in a checkpoint, of `DDPM.save` or of `fit`: there with the averaged weights, the ones to sample with.
 
-    It is in evaluation mode; `fit` trains it further all the same.
+    Or the LatentDDPM of its `save`. It is in evaluation mode; `fit` trains it further all the same.
 
     Args:
         path: the folder.
@@ -200,28 +202,41 @@ def load(path: Where, model: nn.Module | None = None) -> DDPM:
     saved = read(path)
     try:
         with torch.random.fork_rng(devices=[]):  # the first weights of a network are drawn, in vain
-            thing: DDPM = build(saved.description, **({} if model is None else {"model": model}))
+            thing = build(saved.description, **({} if model is None else {"model": model}))
     except Unknown as unknown:
         raise ValueError(f"{path} holds the weights of a {unknown}, which is not of this package: pass it as model") from unknown
     except (KeyError, TypeError) as wrong:
         raise ValueError(f"{path} is not the checkpoint of a DDPM: {wrong}") from wrong
-    if not isinstance(thing, nn.Module):
+    if not hasattr(thing, "example_shape"):
         raise ValueError(f"{path} is not the checkpoint of a DDPM, but of a {type(thing).__name__}")
     if any(value.dtype == torch.float64 for value in saved.weights.values()):
         thing.double()
     weights = saved.run.average if saved.run else saved.weights
-    ours = {name: value for name, value in weights.items() if name.startswith("model.")}  # not what a subclass has besides
+    parts = {f"{name}." for name, _ in thing.named_children()}
+    ours = {name: value for name, value in weights.items() if name.startswith((*parts,))}  # not what a subclass has besides
     load_weights(thing, ours, path)
-    thing.example_shape = saved.example
+    getattr(thing, "ddpm", thing).example_shape = saved.example
     return thing.eval()
 
 
-def load_pretrained(name: str) -> DDPM:
-    """A trained DDPM that comes with the package.
+@overload
+def load_pretrained(name: Literal["scenes"]) -> LatentDDPM: ...
+
+
+@overload
+def load_pretrained(name: Literal["digits", "eight_gaussians", "two_moons", "swiss_roll", "checkerboard"]) -> DDPM: ...
+
+
+@overload
+def load_pretrained(name: str) -> Any: ...
+
+
+def load_pretrained(name: str) -> Any:
+    """A trained DDPM that comes with the package, or for "scenes" a trained LatentDDPM.
 
     Args:
-        name: "digits" for pictures like `data.digits`, or the name of one of the sets of points in `data`:
-            "eight_gaussians", "two_moons", "swiss_roll", "checkerboard".
+        name: "digits" for pictures like `data.digits`, "scenes" for pictures of captions like `scenes.draw`, or the name of one of
+            the sets of points in `data`: "eight_gaussians", "two_moons", "swiss_roll", "checkerboard".
 
     Example:
         >>> ddpm = load_pretrained("digits")

@@ -1,4 +1,4 @@
-"""The command `tinyddpm`: sample from a model, train one, compute its bound."""
+"""The command `tinyddpm`: draw what is said, sample from a model, train one, compute its bound."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ import torch
 from torch import Tensor
 
 from tinyddpm import checkpoint, data, pictures
-from tinyddpm.checkpoint import PRETRAINED, load, load_pretrained
+from tinyddpm.checkpoint import POINTS, PRETRAINED, load, load_pretrained
 from tinyddpm.ddpm import DDPM
 from tinyddpm.elbo import bits_per_dim
 from tinyddpm.guidance import Labels
+from tinyddpm.latent_ddpm import LatentDDPM
 from tinyddpm.nets import MLP, UNet
 from tinyddpm.schedule import Schedule
 from tinyddpm.training import fit
 
-POINTS = PRETRAINED[1:]
+DRAW = {name: parameter.default for name, parameter in inspect.signature(LatentDDPM.draw).parameters.items()}
 FIT = {name: parameter.default for name, parameter in inspect.signature(fit).parameters.items()}
 WIDTH = {network: inspect.signature(network).parameters["width"].default for network in (MLP, UNet)}
 MADE = {"T": 200, "schedule": "cosine", "predict": "eps", "width": None}  # of a new model
@@ -34,6 +35,7 @@ MANY = 1_000_000  # more classes than that are no classes: each has features of 
 MODEL = f"a pretrained model ({', '.join(PRETRAINED)}), or the folder of a checkpoint"
 DATA = f"digits, {', '.join(POINTS)}, or a file .npy: numbers (n, ...), or pictures as bytes (n, height, width[, channels])"
 EXAMPLES = """examples:
+  tinyddpm draw "a small red circle above a large blue square" --out picture.png
   tinyddpm sample digits --out grid.png             64 new digits, as a picture
   tinyddpm bound digits                             how many bits a pixel costs, term by term
   tinyddpm train digits --steps 3000 --out run      a model of your own, in the folder run
@@ -68,8 +70,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> _Parser:
-    parser = _Parser(prog="tinyddpm", description="Denoising diffusion models: sample, train, measure.")
+    parser = _Parser(prog="tinyddpm", description="Denoising diffusion models: draw, sample, train, measure.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    sub = commands.add_parser("draw", help="draw what is said", description="Draws pictures of what is said.")
+    sub.add_argument("prompt", help='what to draw, such as "a small red circle above a large blue square"; "" for anything')
+    sub.add_argument("--out", required=True, metavar="FILE", help="picture.png for a picture, pictures.npy for the numbers")
+    sub.add_argument("--n", type=_count, default=1, help="how many (default: 1)")
+    sub.add_argument("--guidance", type=float, default=DRAW["guidance"], help="1 to draw as told, more to exaggerate (default: 3)")
+    sub.add_argument("--steps", type=_count, default=DRAW["steps"], help=f"of DDIM (default: {DRAW['steps']})")
+    sub.add_argument("--negative", metavar="TEXT", help='what not to draw, such as "a small red circle"')
+    sub.add_argument("--start", metavar="PICTURE", help="a picture to begin with, in place of noise")
+    sub.add_argument("--strength", type=float, help=f"with --start: how much to forget, up to 1 (default: {DRAW['strength']})")
+    sub.add_argument("--model", default="scenes", help="the model, or the folder of a LatentDDPM (default: scenes)")
+    sub.add_argument("--seed", type=_seed, default=0, help="the same seed gives the same pictures (default: 0)")
+    sub.set_defaults(run=_draw)
 
     sub = commands.add_parser("sample", help="draw new data from a model", description="Draws new data from a model.")
     sub.add_argument("model", help=MODEL)
@@ -139,18 +154,50 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _sample(options: argparse.Namespace) -> None:
-    out = Path(options.out)
+def _draw(options: argparse.Namespace) -> None:
+    out = _out(options.out)
+    if options.strength is not None and options.start is None:
+        raise ValueError("--strength is for a picture to begin with: give --start too")
+    model = _model(options.model)
+    if not isinstance(model, LatentDDPM):
+        raise ValueError(f"--model {options.model} draws nothing that is said, expected scenes, or the folder of a LatentDDPM")
+    start = None if options.start is None else pictures.read(options.start)[None]
+    x = model.draw(
+        [options.prompt] * options.n, options.guidance, options.steps, negative=options.negative, start=start,
+        strength=DRAW["strength"] if options.strength is None else options.strength,
+        generator=torch.Generator().manual_seed(options.seed),
+    )  # fmt: skip
+    _write(out, x, side=256)
+    print(f"{'a picture is' if options.n == 1 else f'{options.n} pictures are'} in {out}")
+
+
+def _out(name: str) -> Path:
+    """The file to write, which can be written: this shows before all the work."""
+    out = Path(name)
     if out.suffix.lower() not in (".png", ".npy"):
         raise ValueError(f"--out {out} ends in {out.suffix!r}, expected .png or .npy")
     place = out if out.exists() else out.parent
-    if out.is_dir() or not out.parent.is_dir() or not os.access(place, os.W_OK):  # not only after all the work
+    if out.is_dir() or not out.parent.is_dir() or not os.access(place, os.W_OK):
         raise ValueError(f"--out {out} cannot be written: is its folder there, and yours to write to?")
+    return out
+
+
+def _write(out: Path, x: Tensor, side: int) -> None:
+    """Samples as numbers, or as a picture: of points as a density, else in a grid, each about so many pixels wide."""
+    if out.suffix.lower() == ".npy":
+        np.save(out, x.numpy())
+    else:
+        pictures.write(out, pictures.density(x) if x.ndim == 2 else pictures.grid(x, zoom=max(1, side // x.shape[2])))
+
+
+def _sample(options: argparse.Namespace) -> None:
+    out = _out(options.out)
     if options.eta and options.steps is None:
         raise ValueError("--eta is for few steps: give --steps too")
     if options.guidance is not None and options.label is None:
         raise ValueError("--guidance is for what a model is told: give --label too")
-    ddpm = _model(options.model)
+    made = _model(options.model)
+    ddpm, coder = (made.ddpm, made.autoencoder) if isinstance(made, LatentDDPM) else (made, None)
     if options.label is not None:
         condition = getattr(ddpm.model, "condition", None)
         if not isinstance(condition, Labels):
@@ -158,10 +205,12 @@ def _sample(options: argparse.Namespace) -> None:
         if not 0 <= options.label < condition.classes:
             raise ValueError(f"--label {options.label} is outside 0..{condition.classes - 1}, the classes of {options.model}")
         ddpm = ddpm.given(options.label, 1.0 if options.guidance is None else options.guidance)
+    if coder and options.shape:
+        raise ValueError(f"--shape is for models of other things than codes: {options.model} knows its own")
     shape = options.shape or ddpm.example_shape
     if shape is None:
         raise ValueError(f"the checkpoint in {options.model} does not say what shape its data have: give --shape")
-    if out.suffix.lower() == ".png" and tuple(shape) != (2,) and (len(shape) != 3 or shape[0] not in (1, 3)):
+    if not coder and out.suffix.lower() == ".png" and tuple(shape) != (2,) and (len(shape) != 3 or shape[0] not in (1, 3)):
         raise ValueError(f"samples of shape {tuple(shape)} make no picture: use --out samples.npy")
     n = options.n if options.n is not None else 64 if len(shape) == 3 else 5000
     generator = torch.Generator().manual_seed(options.seed)
@@ -169,11 +218,10 @@ def _sample(options: argparse.Namespace) -> None:
         x = ddpm.sample((n, *shape), generator=generator, progress=_is_seen())
     else:
         x = ddpm.sample_ddim((n, *shape), options.steps, options.eta, generator=generator, progress=_is_seen())
-    if out.suffix.lower() == ".npy":
-        np.save(out, x.numpy())
-    else:
-        points = x.ndim == 2
-        pictures.write(out, pictures.density(x) if points else pictures.grid(x, zoom=max(1, 64 // x.shape[2])))
+    if coder:
+        with torch.no_grad():
+            x = coder.decode(x).clamp(-1, 1)
+    _write(out, x, side=64)
     print(f"{n} samples are in {out}")
 
 
@@ -211,6 +259,8 @@ def _train(options: argparse.Namespace) -> None:
 
 def _bound(options: argparse.Namespace) -> None:
     ddpm = _model(options.model)
+    if isinstance(ddpm, LatentDDPM):
+        raise ValueError(f"{options.model} has a bound on its codes alone, which says nothing of pictures: expected another model")
     name = options.data or (options.model if options.model in PRETRAINED else None)
     if name is None:
         raise ValueError(f"{options.model} is a folder, so that its data are not known: give --data")
@@ -230,7 +280,7 @@ def _bound(options: argparse.Namespace) -> None:
         print(f"{'standard error':24}{error:10.5f}")
 
 
-def _model(name: str) -> DDPM:
+def _model(name: str) -> Any:
     """A model that comes with the package, or one from a folder."""
     if name in PRETRAINED:
         return load_pretrained(name)

@@ -141,7 +141,7 @@ class DDPM(nn.Module):
         bare = self._own("forward") and not any(hooks)
         return self._error if bare else self
 
-    def given(self, c: Any, guidance: float = 1.0) -> DDPM:
+    def given(self, c: Any, guidance: float = 1.0, negative: Any = None) -> DDPM:
         """This model, told what to draw. Eq. (7.5); Ho and Salimans 2022, Eq. 6
 
         Its network answers null + guidance (told - null), where null is its answer when told nothing. This model stays as it is;
@@ -152,17 +152,18 @@ class DDPM(nn.Module):
             guidance: 1 for c as it is; more than 1 exaggerates what sets c apart; 0 is as if c were not given, and between 0 and 1
                 is between the two. Except for 0 and 1, a step asks the network twice, in one batch. Papers often write
                 w = guidance - 1, as Ho and Salimans do.
+            negative: what stands in the place of nothing, of the kind of c: what the answer is pushed away from. Eq. (9.7)
 
         Raises:
             ValueError: the network was made without a condition, or knows no such c: a label is in 0, ..., classes - 1. Whether
-                there is one for each example is checked when they are drawn.
+                there is one for each example is checked when they are drawn. Or negative is given with guidance 1.
 
         Example:
             >>> ddpm = DDPM(td.MLP(dim=2, condition=td.Labels(8)), Schedule.cosine(T=100))
             >>> ddpm.given(3, guidance=2.0).sample((5, 2)).shape
             torch.Size([5, 2])
         """
-        made = DDPM(told(self.model, c, guidance), self.schedule, self.predict, self.variance, self.clip)
+        made = DDPM(told(self.model, c, guidance, negative), self.schedule, self.predict, self.variance, self.clip)
         made.example_shape = self.example_shape
         return made.train(self.training)
 

@@ -2,7 +2,7 @@
 
 A condition is a module that turns what an example is told, c, into features: `condition(c)` is (batch, size) for c (batch, ...) of
 integers. It has a `null`, the c of one example that is told nothing, and `_checked`, which says what is wrong with a c of a user's;
-with null=True, the null is none of it.
+with null=True, the null is none of it, and the error calls it by `name`.
 """
 
 from __future__ import annotations
@@ -67,22 +67,24 @@ class Labels(nn.Module):
     if TYPE_CHECKING:  # for type checkers, which otherwise know nothing of a call of a module
         __call__ = forward
 
-    def _checked(self, c: int | Tensor | Sequence[int], null: bool = False) -> Tensor:
+    def _checked(self, c: int | Tensor | Sequence[int], null: bool = False, name: str = "c") -> Tensor:
         """Labels as a LongTensor: () of one label for all examples, or (batch,)."""
         if isinstance(c, Sequence) and not isinstance(c, str):
-            c = torch.tensor([self._label(f"c[{i}]", check_integer(f"c[{i}]", label), null) for i, label in enumerate(c)]).long()
+            c = torch.tensor(
+                [self._label(f"{name}[{i}]", check_integer(f"{name}[{i}]", label), null) for i, label in enumerate(c)]
+            ).long()
         if not isinstance(c, Tensor):
-            c = torch.tensor(self._label("c", check_integer("c", c, "a label, or a tensor of labels (batch,)"), null))
-        check_integers("c", c)
+            c = torch.tensor(self._label(name, check_integer(name, c, "a label, or a tensor of labels (batch,)"), null))
+        check_integers(name, c)
         if c.ndim > 1:
-            raise ValueError(f"c has shape {tuple(c.shape)}, expected () or (batch,)")
+            raise ValueError(f"{name} has shape {tuple(c.shape)}, expected () or (batch,)")
         if c.is_meta and not self.null.is_meta:
-            raise ValueError(f"c is on meta, expected {self.null.device}, where the network is")
+            raise ValueError(f"{name} is on meta, expected {self.null.device}, where the network is")
         c = c.long()
         bad = ((c < 0) | (c >= self.classes + null)).flatten()
         if values_can_be_read(c) and bad.any():
             i = int(bad.nonzero()[0])
-            self._label(f"c[{i}]" if c.ndim else "c", int(c.flatten()[i]), null)
+            self._label(f"{name}[{i}]" if c.ndim else name, int(c.flatten()[i]), null)
         return c
 
     def _label(self, name: str, label: int, null: bool) -> int:
@@ -99,23 +101,22 @@ class Told(nn.Module):
         network: a network with a condition.
         c: what it is told, checked: one for all examples, or one for each.
         guidance: 0 for nothing, 1 for c as it is, more to exaggerate it.
+        null: what it is told where it is told nothing: that of the condition, or like c something else.
     """
 
     c: Tensor
+    null: Tensor
 
-    def __init__(self, network: Any, c: Tensor, guidance: float) -> None:
+    def __init__(self, network: Any, c: Tensor, guidance: float, null: Tensor) -> None:
         super().__init__()
         self.network: Any = network
         self.guidance = guidance
         self.register_buffer("c", c)
+        self.register_buffer("null", null)
 
     def forward(self, xt: Tensor, t: Tensor) -> Tensor:
         """The answer for x_t at t, from both questions in one batch where both are needed."""
-        null: Tensor = self.network.condition.null
-        each = self.c.dim() - null.dim()
-        if each and len(self.c) != len(xt):
-            raise ValueError(f"c has shape {tuple(self.c.shape)}, expected one for each of {len(xt)} rows of x_t")
-        c, nothing = (value.expand(len(xt), *null.shape) for value in (self.c, null))
+        c, nothing = self._for_each("c", self.c, len(xt)), self._for_each("negative", self.null, len(xt))
         if self.guidance in (0, 1):
             answer: Tensor = self.network(xt, t, c if self.guidance else nothing)
             return answer
@@ -123,16 +124,26 @@ class Told(nn.Module):
         guided: Tensor = untold + self.guidance * (told - untold)
         return guided
 
+    def _for_each(self, name: str, value: Tensor, n: int) -> Tensor:
+        """What one row, or each of n rows, is told, for n rows."""
+        one = self.network.condition.null
+        if value.dim() > one.dim() and len(value) != n:
+            raise ValueError(f"{name} has shape {tuple(value.shape)}, expected one for each of {n} rows of x_t")
+        return value.expand(n, *one.shape)
 
-def told(network: Any, c: Any, guidance: float) -> Model:
-    """A network that is told c, once both are checked.
+
+def told(network: Any, c: Any, guidance: float, negative: Any = None) -> Model:
+    """A network that is told c, and negative in the place of nothing, once all are checked.
 
     Raises:
-        ValueError: the network knows no condition, or has been told.
+        ValueError: the network knows no condition, or has been told; negative would do nothing.
     """
     condition = condition_of(network)
     guidance = check_number("guidance", guidance, -math.inf, math.inf)
-    return Told(network, condition._checked(c).to(condition.null.device), guidance)
+    if negative is not None and guidance == 1:
+        raise ValueError("negative is given with guidance = 1, where it does nothing: take a guidance above 1")
+    c, null = condition._checked(c), condition.null if negative is None else condition._checked(negative, name="negative")
+    return Told(network, c.to(condition.null.device), guidance, null.to(condition.null.device))
 
 
 def condition_of(network: Any) -> Any:

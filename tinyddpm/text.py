@@ -113,22 +113,22 @@ class Text(nn.Module):
         """
         return CrossAttention(check_count("width", width), self.size)
 
-    def _checked(self, c: Any, null: bool = False) -> Tensor:
+    def _checked(self, c: Any, null: bool = False, name: str = "c") -> Tensor:
         """Captions as a LongTensor: (length,) of one for all examples, or (batch, length). The null is a caption like others."""
         if isinstance(c, str):
-            return self._tokens("c", c)
+            return self._tokens(name, c)
         if isinstance(c, Sequence):
             if not c:
-                raise ValueError(f"c = {c} is empty, expected at least one caption")
-            return torch.stack([self._tokens(f"c[{i}]", caption) for i, caption in enumerate(c)])
+                raise ValueError(f"{name} = {c} is empty, expected at least one caption")
+            return torch.stack([self._tokens(f"{name}[{i}]", caption) for i, caption in enumerate(c)])
         if not isinstance(c, Tensor):
-            raise TypeError(f"c is of type {type(c).__name__}, expected a caption, a list of captions or a Tensor")
-        check_integers("c", c)
+            raise TypeError(f"{name} is of type {type(c).__name__}, expected a caption, a list of captions or a Tensor")
+        check_integers(name, c)
         if c.ndim not in (1, 2) or c.shape[-1] != self.length:
-            raise ValueError(f"c has shape {tuple(c.shape)}, expected ({self.length},) or (batch, {self.length})")
+            raise ValueError(f"{name} has shape {tuple(c.shape)}, expected ({self.length},) or (batch, {self.length})")
         wrong = (c < 0) | (c > len(self.words))
         if values_can_be_read(c) and wrong.any():
-            raise ValueError(f"c has the number {int(c[wrong][0])}, expected 0 for no word, or 1 to {len(self.words)}")
+            raise ValueError(f"{name} has the number {int(c[wrong][0])}, expected 0 for no word, or 1 to {len(self.words)}")
         return c.long()
 
 

@@ -2,8 +2,9 @@
 
     python tools/train_pretrained.py [NAME ...]
 
-Without names, all of them. On one core, with another run on the second, the digits take nine and a half minutes, and the eight
-Gaussians a minute and a half; the other sets of points take about ten seconds each on two cores.
+Without names, all of them but the scenes, which `train_scenes.py` trains. On one core, with another run on the second, the digits
+take nine and a half minutes, and the eight Gaussians a minute and a half; the other sets of points take about ten seconds each on
+two cores.
 """
 
 import sys
@@ -14,7 +15,7 @@ import torch
 
 import tinyddpm as td
 from tinyddpm._registry import describe
-from tinyddpm.checkpoint import PRETRAINED, Checkpoint, write
+from tinyddpm.checkpoint import POINTS, Checkpoint, write
 
 FOLDER = Path(td.__file__).parent / "weights"
 
@@ -42,15 +43,15 @@ def points(name: str) -> td.DDPM:
     return ddpm
 
 
-def keep(name: str, ddpm: td.DDPM) -> None:
+def keep(name: str, made: td.DDPM | td.LatentDDPM) -> None:
     """Writes a model, with weights in half precision."""
-    halved = {key: value.half() if key.startswith("model.") else value for key, value in ddpm.state_dict().items()}
-    write(FOLDER / name, Checkpoint(describe(ddpm), halved, ddpm.example_shape))
+    halved = {key: value.half() if value.is_floating_point() else value for key, value in made.state_dict().items()}
+    write(FOLDER / name, Checkpoint(describe(made), halved, getattr(made, "ddpm", made).example_shape))
 
 
 def main() -> None:
     """Trains those that are named."""
-    for name in sys.argv[1:] or PRETRAINED:
+    for name in sys.argv[1:] or ("digits", *POINTS):
         torch.manual_seed(0)  # of the first weights
         ddpm = digits() if name == "digits" else points(name)
         keep(name, ddpm)
