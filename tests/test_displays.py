@@ -21,7 +21,23 @@ from test_book import CHAPTERS, CHECKS, EQUATIONS, MEASURED, PASSED, SLIPS, reco
 from tinyddpm.book import N
 
 LINES = {equation.tag: equation.latex for equation in EQUATIONS}
-KINDS = ("paths", "codes", "gaussians", "noises", "levels", "batch", "rates", "walk", "jump", "told", "fields")
+KINDS = (
+    "paths",
+    "codes",
+    "gaussians",
+    "noises",
+    "levels",
+    "batch",
+    "words",
+    "stretched",
+    "rates",
+    "walk",
+    "jump",
+    "told",
+    "fields",
+    "projected",
+    "encoded",
+)
 INEQUALITY = re.compile(r"\\[lg]e\b|<|>")
 
 
@@ -36,6 +52,10 @@ def made(kind, chapter=2):
         "gaussians": lambda: [worlds.Gaussians(0)],
         "told": lambda: [worlds.Told(T, seed) for T in (2, 3) for seed in range(2)],
         "fields": lambda: [worlds.Fields(seed) for seed in range(2)],
+        "projected": lambda: [worlds.Projected(seed) for seed in range(3)],
+        "encoded": lambda: [worlds.Encoded(seed) for seed in range(2)],
+        "words": lambda: [worlds.Words(seed) for seed in range(3)],
+        "stretched": lambda: [worlds.Stretched(0)],
         "noises": lambda: [worlds.Noises(seed) for seed in range(2)],
         "levels": lambda: [worlds.Levels(seed) for seed in range(3)],
         "batch": lambda: [worlds.Batch(seed) for seed in range(2)],
@@ -91,6 +111,7 @@ MORE = {  # beyond those of test_book
     r"\\prod(_\S+\})? ": r"/\\prod\1 ", r"(D_\S+\\big\()([^|]+?)\\,\\\|\\,(.+?)\\big\)": r"\1\3\\|\2\\big)",
     r"\\frac\{([^{}]+)\}\{([^{}]+)\}": r"\\frac{\2}{\1}", r"\\infty": "1", r"(?<=\W)z\b": "2z", r"\\log ?p": "-\\\\log p",
     r"\\hat\\epsilon": r"\\epsilon", r"\\hat ": "", "_s": "_t", r"\\sigma": r"2\\sigma", r"\\delta": r"2\\delta", "x_t": "x_0",
+    r"w_j": r"w_j^2", "v_j": "k_j", "k_j": "k_i", "= 1$": "= 2", r"/\\sqrt d": "",
     r"q\((x_\S+) \\mid (x_\S+)\)": r"q(\2 \\mid \1)", r"(?<=\d, )1\b": "2", r"\{1:T\}": "{0:T}", r"\{0:T\}": "{1:T}",
 }  # fmt: skip
 STILL_TRUE = {  # what an altered line has and the line had not, and why it is true all the same

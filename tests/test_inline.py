@@ -118,10 +118,12 @@ def is_true(formula, chapter):
 
 def is_true_in_some_world(formula, chapter, given=()):
     """In the first kind of world in which it has a meaning."""
-    for kind in ("standing", "paths", "two steps", "codes", "gaussians", "told", "fields"):
+    for kind in ("standing", "paths", "two steps", "codes", "gaussians", "told", "fields", "projected", "encoded"):
         if (kind == "codes" and chapter > 0) or (kind == "gaussians" and r"\int" not in formula):
             continue
         if kind in ("told", "fields") and chapter != 7:
+            continue
+        if kind in ("projected", "encoded") and chapter != 8:
             continue
         with contextlib.suppress(ValueError):
             return true(formula, kind, chapter, given)

@@ -80,9 +80,10 @@ def equal(a: sp.Expr, b: sp.Expr, world: "World") -> bool:
 
 def related(a, relation: str, b, text: str, rtol: float) -> bool:
     a, b = np.broadcast_arrays(np.asarray(a, float), np.asarray(b, float))
-    if relation == "=" and (a.ndim or "." not in text):
+    number = ROUNDED.fullmatch(text)
+    if relation == "=" and (a.ndim or not number or "." not in text):
         return np.allclose(a, b, rtol=rtol, atol=rtol)
-    if relation in ("=", r"\approx") and (number := ROUNDED.fullmatch(text)):  # as many digits as are written
+    if relation in ("=", r"\approx") and number:  # as many digits as are written
         return bool(np.all(abs(a - b) <= 0.5001 * 10.0 ** (int((number[3] or "0").replace(" ", "")) - len(number[2] or ""))))
     if relation not in ("<", ">", r"\le", r"\ge"):
         raise ValueError(f"nothing is evaluated on the two sides of {relation}")
@@ -765,6 +766,8 @@ class Densities:
             noise, bar = self.best(len(args[0]) == 2, env), self.bar[env["t"]]
             x = self.evaluate(sp.Symbol("x_{t}"), env)
             return noise if "epsilon" in name else (x - np.sqrt(1 - bar) * noise) / np.sqrt(bar)
+        if name == r"\hat\epsilon_{t}" and args == [["x_{t}", "c'"]]:  # in Chapter 9, what is not to be drawn
+            return self.best(True, env | {"c": 3})
         if name == "q":
             return self.density_told(groups, env)
         if name == "q_{s}" and len(args) == 1 and len(args[0]) == 1:
@@ -850,8 +853,13 @@ class Standing(Densities, World):
             "x": x, r"\epsilon": np.array([np.nan, *eps[1:]]), r"\bar\epsilon": noise,
             "S": S, "V": V, r"\sigma": sigmas,
         }  # fmt: skip
-        if chapter == 7:
+        if chapter in (7, 9):
             self.about_guidance(rng)
+        if chapter == 8:
+            self.about_codes()
+        if chapter == 9:
+            tau, eps = self.any(r"\tau"), self.any(r"\epsilon")
+            self.alone |= {"a": (1 - tau) ** 2 / ((1 - tau) ** 2 + tau**2), r"x_{\tau}": (1 - tau) * x[0] + tau * eps}  # (9.11)
         if chapter == 0:
             self.alone["D"] = self.any("p") / (self.any("p") + self.any("g"))  # the best that a discriminator can say
         if chapter == 3:
@@ -879,8 +887,25 @@ class Standing(Densities, World):
         self.tables |= {"U": U, "G": G, "S": S, "R": R}
         self.fixed |= {"c": 1}
 
+    def about_codes(self):
+        """One direction of a linear autoencoder with its best encoder, and the schedule that a factor k makes."""
+        g, sigma, k = self.any("g"), self.alone[r"\sigma"], self.any("k")
+        v = g**2 + sigma**2
+        self.alone |= {r"\gamma": 2 * sigma**2, "v": v, "a": g / v, "b": sigma**2 / v}
+        ratio = np.array([np.nan, *(self.bar[1:] / (1 - self.bar[1:]))])
+        self.tables |= {r"\rho": k**2 * self.bar / (k**2 * self.bar + 1 - self.bar), "Q": ratio}
+
     def prior(self, c):
+        if c == 3:
+            return [(0.2, self.any("m of what is not wanted"), self.any("v of what is not wanted"))]
         return [(1.0, self.alone["m"], self.alone["v"])] if c is None else [(0.3, self.alone["m_{c}"], self.alone["v_{c}"])]
+
+    def guided(self, env):
+        """The guided prediction, in Chapter 9 away from what is not wanted, (9.7)."""
+        if self.chapter == 7:
+            return super().guided(env)
+        no, told = self.best(True, env | {"c": 3}), self.best(True, env)
+        return no + self.alone["s"] * (told - no)
 
     def whole(self, e, env):
         return super().whole(e, env | {"s": 2, "r": 1})
@@ -958,7 +983,7 @@ class Standing(Densities, World):
         if base == "C":  # the divergence of two Gaussians with the same mean
             return self.divergence(lambda y: normal(y, 0, self.defined(r"\tilde\beta", t)),
                                    lambda y: normal(y, 0, self.tables[r"\sigma"][t] ** 2))  # fmt: skip
-        if base == r"\tilde\epsilon" and self.chapter == 7:
+        if base == r"\tilde\epsilon" and self.chapter in (7, 9):
             return self.guided({"t": t, **self.fixed})
         if base == r"\hat\epsilon":  # (4.18), for Gaussian data
             return np.sqrt(1 - bar) * (x - np.sqrt(bar) * self.alone["m"]) / self.spread[t]
@@ -975,7 +1000,7 @@ class Standing(Densities, World):
         }[base]
 
     def named(self, name, groups, env):
-        if self.chapter == 7 and (found := self.of_chapter_7(name, groups, env)) is not None:
+        if self.chapter in (7, 9) and (found := self.of_chapter_7(name, groups, env)) is not None:
             return found
         if name.endswith(r"_{\theta}") and name[0] not in "pPD" and len(groups) == 1 and len(groups[0]) == 2:
             x, t = (self.evaluate(arg, env) for arg in groups[0])
@@ -1035,3 +1060,170 @@ class Standing(Densities, World):
             raise ValueError("an integral over a part of the line")
         values = self.evaluate(body, env | {variable.name: self.line})
         return np.broadcast_to(values, self.line.shape).sum() * self.width
+
+
+# ---- Chapter 8: codes ----
+
+
+class Projected(World):
+    """Data in five dimensions, their principal components, noises of two values, and samples in the plane of the first two.
+
+    The axis is what may happen: each data point with each noise. A sample is drawn along with it: the two are paired anyhow.
+    """
+
+    def __init__(self, seed):
+        rng = np.random.default_rng(seed)
+        j, k = [(1, 2), (2, 2), (1, 1)][seed % 3]
+        self.fixed, self.times = {"D": 5, "r": 2, "i": 3, "j": j, "k": k}, (1, 2)
+        self.bar = np.cumprod([1.0, *rng.uniform(0.4, 0.9, 2)])
+        points, chances = rng.normal(size=(8, 5)), rng.dirichlet([3] * 8)
+        points -= chances @ points
+        values, vectors = np.linalg.eigh((points.T * chances) @ points)
+        self.lambdas, self.W = values[::-1], vectors.T[::-1]
+        signs = np.array(list(np.ndindex(2, 2, 2, 2, 2))) * 2.0 - 1
+        self.x0, self.noise = np.repeat(points, 32, axis=0), np.tile(signs, (8, 1))
+        self.chances, self.samples = np.repeat(chances, 32) / 32, rng.normal(size=(256, 2))
+
+    def index(self, text, env):
+        """Also two of them, such as that of x_{t,i}."""
+        found = tuple(super(Projected, self).index(part, env) for part in text.split(","))
+        return found if len(found) > 1 else found[0]
+
+    def value(self, name, env):
+        base, n = self.split(name, env)
+        if name in (r"\bar\lambda", r"\tilde\lambda"):  # the means of those that are dropped
+            dropped = self.lambdas[env["r"] :]
+            return dropped.mean() if "bar" in name else np.exp(np.log(dropped).mean())
+        if isinstance(n, tuple):
+            return self.of_two(base, *n, env)
+        if base == r"\bar\alpha" and n in (0, 1, 2):
+            return self.bar[n]
+        if base == r"\lambda" and n in range(1, 6):
+            return self.lambdas[n - 1]
+        if base == "u" and n in (1, 2):
+            return self.samples[:, n - 1]
+        if base == "y" and n in range(1, 6):  # a sample, decoded
+            return self.samples @ self.W[:2, n - 1]
+        raise ValueError(f"{name} has no value here")
+
+    def of_two(self, base, n, i, env):
+        """A row and a column of W, or a time and a coordinate."""
+        if base == "W":
+            return self.W[n - 1, i - 1]
+        x = np.sqrt(self.bar[n]) * self.x0 + np.sqrt(1 - self.bar[n]) * self.noise
+        known = {"x": x, r"\bar\epsilon": self.noise, "z": x @ self.W.T, r"\hatx": x @ self.W[:2].T @ self.W[:2]}
+        if base not in known or not 1 <= i <= 5:
+            raise ValueError(f"{base} has no value here")
+        return known[base][:, i - 1]
+
+    def named(self, name, groups, env):
+        if name != "E" or groups[0] or groups[2]:
+            raise ValueError(f"{name} has no value here")
+        return float((self.chances * self.evaluate(groups[1][0], env)).sum())
+
+
+class Encoded(World):
+    """A picture, its code and what is decoded, by an autoencoder of the package."""
+
+    def __init__(self, seed):
+        torch.manual_seed(seed)
+        weight = 0.2 + 0.1 * seed
+        coder = td.Autoencoder(channels=1, code=3, width=8, weight=weight).double()
+        x, eps = torch.rand(4, 1, 8, 8).double() * 2 - 1, torch.randn(1, 3, 1, 1).double()
+        td.fit_autoencoder(coder, x, steps=3, batch_size=2, seed=seed, progress=False)
+        with torch.no_grad():
+            raw = coder.encoder(x)[:, :3].numpy()
+            law, code = coder.encode(x[:1]), coder.encode(x).mean
+            back = coder.decode(law.mean + law.var.sqrt() * eps)
+            loss = coder(x[:1], eps).item()
+            mean, log_var = coder.encoder(x[:1]).chunk(2, dim=1)
+        m = raw.mean(0, keepdims=True)
+        self.fixed = {"D": 64}
+        self.pixels = {"x": x[0].flatten().numpy(), r"\hatx": back[0].flatten().numpy()}
+        self.alone = {r"\gamma": weight, r"\hatL": loss, r"\mu": raw, "m": m, "v": ((raw - m) ** 2).mean(), "z": code.numpy()}
+        self.apart = ((log_var.exp() + mean**2 - 1 - log_var) / 2).sum().item()
+
+    def index(self, text, env):
+        zero, comma, i = text.partition(",")
+        if zero != "0" or not comma:
+            raise ValueError(f"{text} is not a number of a picture")
+        return super().index(i, env)
+
+    def value(self, name, env):
+        if name in self.alone:
+            return self.alone[name]
+        base, i = self.split(name, env)
+        if base in self.pixels and i in range(1, 65):
+            return self.pixels[base][i - 1]
+        raise ValueError(f"{name} has no value here")
+
+    def named(self, name, groups, env):
+        laws = [(str(side.args[0]), [[str(arg) for arg in group] for group in side.args[1:]]) for (side, *_) in groups if side.args]
+        if not name.startswith("D_") or laws != [("q", [["z"], ["x_{0}"]]), ("p", [["z"]])]:
+            raise ValueError(f"{name} has no value here")
+        return self.apart
+
+
+# ---- Chapter 9: words and pictures ----
+
+
+class Words(World):
+    """A query among three words, a picture among drawings, a share of prompts, and Stable Diffusion's schedule."""
+
+    def __init__(self, seed):
+        rng = np.random.default_rng(seed)
+        self.fixed = {"n": 3, "j": 2, "d": rng.uniform(2, 5), "q": rng.normal()}
+        k, v = rng.normal(size=(2, 3))
+        w = np.exp(self.fixed["q"] * k / np.sqrt(self.fixed["d"]))
+        w /= w.sum()
+        self.tables = {"k": k, "v": v, "w": w, **dict(zip("xab", rng.normal(size=(3, 3)), strict=True))}
+        found, spread = rng.uniform(0.3, 0.7), rng.uniform(0.5, 1)
+        whole, half = 1 + spread**2 / 3, spread**2 / 3 / 2 + found  # of the quadratic equation (9.5) for n = 3
+        end = (half + np.sqrt(half**2 - whole * found**2)) / whole
+        self.alone = {"o": (w * v).sum(), r"\hatp": found, r"\ell": spread, "p": end}
+        self.left = np.prod(1 - np.linspace(np.sqrt(0.00085), np.sqrt(0.012), 1000) ** 2)
+
+    def value(self, name, env):
+        if name in self.alone:
+            return self.alone[name]
+        if re.search(r"\bt\b", name.replace("_", " ")):
+            raise ValueError(f"{name} belongs to a step")
+        base, n = self.split(name, env)
+        if base in self.tables and n in (1, 2, 3):
+            return self.tables[base][n - 1]
+        if (base, n) == (r"\bar\alpha", 1000):
+            return self.left
+        raise ValueError(f"{name} has no value here")
+
+
+class Stretched(World):
+    """DDIM in many steps with the best predictions, for Gaussian data: followed step by step."""
+
+    rtol = 2e-3
+    times = (700, 1500)
+
+    def __init__(self, seed):
+        rng = np.random.default_rng(seed)
+        self.T, self.m, self.v = 3000, rng.uniform(0.5, 2), rng.uniform(0.3, 0.8)
+        self.bar = np.cumprod([1.0, *(1 - np.linspace(1e-5, 2e-3, self.T))])
+        self.V = self.bar * self.v + 1 - self.bar
+        self.fixed = {"T": self.T, "m": self.m, "v": self.v}
+
+    def end(self, x, t):
+        """x_0 from x_t."""
+        for now in range(t, 0, -1):
+            eps = np.sqrt(1 - self.bar[now]) * (x - np.sqrt(self.bar[now]) * self.m) / self.V[now]
+            clean = (x - np.sqrt(1 - self.bar[now]) * eps) / np.sqrt(self.bar[now])
+            x = np.sqrt(self.bar[now - 1]) * clean + np.sqrt(1 - self.bar[now - 1]) * eps
+        return x
+
+    def value(self, name, env):
+        base, n = self.split(name, env)
+        if base == "h" and n == env["t"]:
+            start = np.sqrt(self.bar[n]) * np.array([0.0, 1.0])
+            return np.diff(self.end(start, n))[0]
+        if base == "m" and n == 0:
+            return self.end(0.0, self.T)
+        if base in (r"\bar\alpha", "V") and n in (env["t"], self.T):
+            return {"V": self.V}.get(base, self.bar)[n]
+        raise ValueError(f"{name} has no value here")

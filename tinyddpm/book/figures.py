@@ -40,13 +40,17 @@ EQUATIONS = [
     ("Training", {1: ("5.2", "floor and\nexcess"), 2: ("5.1", "the loss of\na batch")}),
     ("Sampling", {0: ("6.1", "Algorithm 2"), 1: ("6.3", "what comes\nout of it"), 2: ("6.11", "fewer steps:\nDDIM")}),
     ("Told what\nto draw", {0: ("7.5", "guidance"), 1: ("7.7", "its field"), 2: ("7.11", "what that\nlacks")}),
+    ("A smaller\nspace", {0: ("8.5", "a VAE with\na weight"), 1: ("8.12", "the scale\nof its codes"), 2: ("8.1", "noisy codes")}),
+    ("Stable\nDiffusion", {0: ("9.7", "a negative\nprompt"), 1: ("9.1", "attention"), 2: ("9.3", "what it\nfinds")}),
 ]
 LEADS_TO = [
     ("0.3", "3.6"), ("1.2", "1.16"), ("1.16", "1.17"), ("1.16", "2.23"), ("1.17", "2.19"), ("2.4", "3.6"), ("2.19", "2.23"),
     ("2.19", "3.17"), ("2.23", "4.1"), ("3.6", "3.17"), ("3.17", "4.6"), ("4.1", "4.6"), ("4.1", "6.1"), ("4.6", "4.12"),
     ("4.12", "5.1"), ("5.1", "5.2"), ("6.1", "6.3"), ("6.1", "6.11"), ("6.1", "7.5"), ("7.5", "7.7"), ("7.7", "7.11"),
+    ("0.3", "8.5"), ("8.5", "8.12"), ("7.5", "9.7"), ("8.1", "9.3"), ("9.1", "9.3"),
 ]  # fmt: skip
-AROUND = {("0.3", "3.6"): 0.47, ("6.1", "6.11"): -0.35}  # how far an arrow bends around what stands between
+# How far an arrow bends around what stands between.
+AROUND = {("0.3", "3.6"): 0.47, ("6.1", "6.11"): -0.35, ("0.3", "8.5"): -0.2, ("7.5", "9.7"): -0.5}
 
 # What matplotlib's player takes from an icon font on another server, as characters that every font has.
 ICONS = {"minus": "−", "fast-backward": "«", "step-backward": "‹", "play fa-flip-horizontal": "◀", "pause": "‖", "play": "▶",
