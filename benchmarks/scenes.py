@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 
 import torch
+from scipy import stats
 
 import tinyddpm as td
 
@@ -17,18 +18,12 @@ SETTINGS = [(1.0, 25), (2.0, 25), (3.0, 25), (5.0, 25), (8.0, 25), (3.0, 5), (3.
 PART = 100  # pictures that are drawn at once
 
 
-def wilson(right: int, n: int, u: float = 1.96) -> tuple[float, float]:
-    """The interval of a share (Wilson 1927)."""
-    middle, half = (right + u**2 / 2) / (n + u**2), u / (n + u**2) * (right * (n - right) / n + u**2 / 4) ** 0.5
-    return middle - half, middle + half
-
-
 def row(name: str, asked: Sequence[str], pictures: torch.Tensor) -> None:
     """How many are right in everything, and in each part."""
     readings = td.scenes.read(pictures)
     grades = [td.scenes.grade(a, reading.caption) for a, reading in zip(asked, readings, strict=True)]
     n, right = len(grades), {part: sum(grade[part] for grade in grades) for part in grades[0]}
-    low, high = wilson(right["all"], n)
+    low, high = stats.binomtest(right["all"], n).proportion_ci(method="wilson")
     parts = "  ".join(f"{part} {right[part] / n:6.1%}" for part in ("size", "colour", "kind", "relation"))
     deviation = sum(reading.deviation for reading in readings) / n
     print(f"{name:34}all {right['all'] / n:6.1%} ({low:.1%} to {high:.1%})  {parts}  deviation {deviation:.3f}", flush=True)

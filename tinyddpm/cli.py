@@ -77,7 +77,12 @@ def _parser() -> _Parser:
     sub.add_argument("prompt", help='what to draw, such as "a small red circle above a large blue square"; "" for anything')
     sub.add_argument("--out", required=True, metavar="FILE", help="picture.png for a picture, pictures.npy for the numbers")
     sub.add_argument("--n", type=_count, default=1, help="how many (default: 1)")
-    sub.add_argument("--guidance", type=float, default=DRAW["guidance"], help="1 to draw as told, more to exaggerate (default: 3)")
+    sub.add_argument(
+        "--guidance",
+        type=float,
+        default=DRAW["guidance"],
+        help=f"1 to draw as told, more to exaggerate (default: {DRAW['guidance']:g})",
+    )
     sub.add_argument("--steps", type=_count, default=DRAW["steps"], help=f"of DDIM (default: {DRAW['steps']})")
     sub.add_argument("--negative", metavar="TEXT", help='what not to draw, such as "a small red circle"')
     sub.add_argument("--start", metavar="PICTURE", help="a picture to begin with, in place of noise")
@@ -197,7 +202,7 @@ def _sample(options: argparse.Namespace) -> None:
     if options.guidance is not None and options.label is None:
         raise ValueError("--guidance is for what a model is told: give --label too")
     made = _model(options.model)
-    ddpm, coder = (made.ddpm, made.autoencoder) if isinstance(made, LatentDDPM) else (made, None)
+    ddpm, decoded = (made.ddpm, made._decoded) if isinstance(made, LatentDDPM) else (made, None)
     if options.label is not None:
         condition = getattr(ddpm.model, "condition", None)
         if not isinstance(condition, Labels):
@@ -205,12 +210,12 @@ def _sample(options: argparse.Namespace) -> None:
         if not 0 <= options.label < condition.classes:
             raise ValueError(f"--label {options.label} is outside 0..{condition.classes - 1}, the classes of {options.model}")
         ddpm = ddpm.given(options.label, 1.0 if options.guidance is None else options.guidance)
-    if coder and options.shape:
+    if decoded and options.shape:
         raise ValueError(f"--shape is for models of other things than codes: {options.model} knows its own")
     shape = options.shape or ddpm.example_shape
     if shape is None:
         raise ValueError(f"the checkpoint in {options.model} does not say what shape its data have: give --shape")
-    if not coder and out.suffix.lower() == ".png" and tuple(shape) != (2,) and (len(shape) != 3 or shape[0] not in (1, 3)):
+    if not decoded and out.suffix.lower() == ".png" and tuple(shape) != (2,) and (len(shape) != 3 or shape[0] not in (1, 3)):
         raise ValueError(f"samples of shape {tuple(shape)} make no picture: use --out samples.npy")
     n = options.n if options.n is not None else 64 if len(shape) == 3 else 5000
     generator = torch.Generator().manual_seed(options.seed)
@@ -218,9 +223,8 @@ def _sample(options: argparse.Namespace) -> None:
         x = ddpm.sample((n, *shape), generator=generator, progress=_is_seen())
     else:
         x = ddpm.sample_ddim((n, *shape), options.steps, options.eta, generator=generator, progress=_is_seen())
-    if coder:
-        with torch.no_grad():
-            x = coder.decode(x).clamp(-1, 1)
+    if decoded:
+        x = decoded(x)
     _write(out, x, side=64)
     print(f"{n} samples are in {out}")
 

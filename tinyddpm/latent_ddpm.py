@@ -81,7 +81,7 @@ class LatentDDPM(nn.Module):
             >>> [reading.caption for reading in td.scenes.read(pictures)]
             ['a large green triangle', 'a small red square']
         """
-        autoencoder, ddpm, code, shape = self.autoencoder, self.ddpm, self.ddpm.example_shape, self.example_shape
+        ddpm, code, shape = self.ddpm, self.ddpm.example_shape, self.example_shape
         if code is None or shape is None:
             raise ValueError("ddpm.example_shape is None: the DDPM has not been trained by fit, which would tell the codes' size")
         c = self._told("prompts", prompts)
@@ -94,13 +94,18 @@ class LatentDDPM(nn.Module):
             raise ValueError(f"strength = {strength} is outside (0, 1]")
         if start is not None:
             _check_start(start, len(c), shape)
-            z = autoencoder.encode(start.to(autoencoder.scale)).mean.expand(len(c), *code)
+            z = self.autoencoder.encode(start.to(self.autoencoder.scale)).mean.expand(len(c), *code)
             t = math.ceil(strength * ddpm.schedule.T)
             x_T = q_sample(ddpm.schedule, z, t, standard_normal(z, generator))
             ddpm, steps = _up_to(ddpm, t), math.ceil(strength * steps)
         unlike = unlike[0] if unlike is not None and len(unlike) == 1 else unlike  # one for all
         codes = ddpm.given(c, guidance, unlike).sample_ddim((len(c), *code), steps, x_T=x_T, generator=generator)
-        return autoencoder.decode(codes).clamp(-1, 1)
+        return self._decoded(codes)
+
+    @torch.no_grad()
+    def _decoded(self, codes: Tensor) -> Tensor:
+        """The pictures of codes, cut off at -1 and 1."""
+        return self.autoencoder.decode(codes).clamp(-1, 1)
 
     def _told(self, name: str, captions: str | Sequence[str]) -> Tensor:
         """Captions as numbers, (n, length)."""

@@ -250,13 +250,15 @@ def grade(asked: str, found: str | None) -> dict[str, bool]:
     b = None if found is None else _scene("found", found)
     if b is None or len(a.things) != len(b.things):
         return dict.fromkeys((*_PARTS, "relation", "all"), False)
-    wanted = [thing.split() for thing in a.things]
-    pairings = [[(w, thing.split()) for w, thing in zip(wanted, order, strict=True)] for order in (b.things, b.things[::-1])]
-    rights = [[all(w[i] == there[i] for w, there in pairs) for i in range(len(_PARTS))] for pairs in pairings]
-    common = [sum(w[i] == there[i] for w, there in pairs for i in range(len(_PARTS))) for pairs in pairings]
-    straight = common[0] >= common[1]
-    stands = a.relation == b.relation and straight
-    return {**dict(zip(_PARTS, rights[0] if straight else rights[1], strict=True)), "relation": stands, "all": a == b}
+    straight, turned = _in_common(a.things, b.things), _in_common(a.things, b.things[::-1])
+    common = max(straight, turned, key=lambda rows: sum(map(sum, rows)))  # straight, if both have as much
+    parts = dict(zip(_PARTS, map(all, zip(*common, strict=True)), strict=True))
+    return {**parts, "relation": a.relation == b.relation and common is straight, "all": a == b}
+
+
+def _in_common(some: Sequence[str], others: Sequence[str]) -> list[list[bool]]:
+    """For each pair of things, which of their parts are the same."""
+    return [[p == q for p, q in zip(a.split(), b.split(), strict=True)] for a, b in zip(some, others, strict=True)]
 
 
 def _reading(things: list[int], upright: bool, deviation: float) -> Reading:

@@ -19,6 +19,7 @@ from train_pretrained import keep
 
 import tinyddpm as td
 from tinyddpm._progress import bar
+from tinyddpm.checkpoint import exists
 
 SEEDS = {"pictures": 0, "autoencoder": 0, "codes": 1, "ddpm": 0}
 PICTURES, CODES = 20_000, 60_000
@@ -29,7 +30,7 @@ PART = 500  # pictures that are drawn and encoded at once
 def run(name: str, folder: Path) -> dict[str, Any]:
     """Where a training keeps its checkpoints, for `fit` to begin or to go on."""
     place = folder / name
-    return {"checkpoint": place, "resume": place if place.exists() else None, "save_every": 500}
+    return {"checkpoint": place, "resume": place if exists(place) else None, "save_every": 500}
 
 
 def autoencoder(folder: Path) -> td.Autoencoder:
