@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 import tinyddpm as td
-from tinyddpm import checkpoint
+from tinyddpm import checkpoint, engine
 
 DATA = td.data.eight_gaussians(200, torch.Generator().manual_seed(0))
 
@@ -290,12 +290,18 @@ def test_a_full_disk_in_training_leaves_the_last_checkpoint(tmp_path, monkeypatc
 
 def test_what_a_killed_process_has_left_is_cleared_away(tmp_path):
     ddpm = fresh()
-    for name in ("weights-0123456789ab.safetensors", "weights-0123456789ab.safetensors.new", "ddpm.json.new"):
+    for name in ("weights.new", "ddpm.new"):
         (tmp_path / name).write_bytes(b"half")
-    (tmp_path / "notes.txt").write_text("mine")
+    for name in ("notes.txt", "weights-best.pt", "weights-0123456789ab.safetensors"):
+        (tmp_path / name).write_text("mine")
+    fresh(seed=1).save(tmp_path)
     ddpm.save(tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
-    assert len(names) == 3 and "notes.txt" in names and same(weights(td.load(tmp_path)), weights(ddpm))
+    assert (
+        len(names) == 5
+        and {"notes.txt", "weights-best.pt", "weights-0123456789ab.safetensors"} < names
+        and same(weights(td.load(tmp_path)), weights(ddpm))
+    )
 
 
 def test_the_folder_is_made_and_may_not_be_a_file(tmp_path):
@@ -566,3 +572,91 @@ def test_read_and_write_keep_every_dtype_and_shape_and_all_else(tmp_path):
             assert torch.equal(again.run.losses, run.losses) and torch.equal(again.run.first, run.first)
             assert same(again.run.average, run.average) and same(again.run.random, run.random)
             assert again.run.adam.keys() == adam.keys() and all(same(again.run.adam[i], adam[i]) for i in adam)
+
+
+# --- Others who use the folder at the same time, and networks that are wrapped
+
+
+ONE_AFTER_THE_OTHER = """
+import sys
+import tinyddpm as td
+ddpms = [td.DDPM(td.MLP(2, 8, 1), td.Schedule.linear(20)) for _ in range(2)]
+print("begun", flush=True)
+for i in range(int(sys.argv[2])):
+    ddpms[i % 2].save(sys.argv[1])
+"""
+
+
+def test_a_reader_succeeds_while_another_process_writes(tmp_path):
+    fresh().save(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", ONE_AFTER_THE_OTHER, str(tmp_path), "150"], stdout=subprocess.PIPE) as writer:
+        writer.stdout.readline()
+        while writer.poll() is None:
+            assert td.load(tmp_path).schedule.T == 20
+    assert writer.returncode == 0 and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_second_process_that_writes_is_refused_by_name(tmp_path):
+    pytest.importorskip("fcntl")
+    fresh().save(tmp_path)
+    with checkpoint.writing(tmp_path):
+        done = subprocess.run(
+            [sys.executable, "-c", ONE_AFTER_THE_OTHER, str(tmp_path), "1"], capture_output=True, text=True, timeout=100
+        )
+        fresh(seed=1).save(tmp_path)  # this one may
+    assert (
+        done.returncode
+        and "BlockingIOError" in done.stderr
+        and f"another process is writing a checkpoint there: wait until it is done, or name another folder: '{tmp_path}'"
+        in done.stderr
+    )
+    fresh().save(tmp_path)
+
+
+def test_the_folder_of_a_training_is_its_own_from_one_checkpoint_to_the_next(tmp_path):
+    pytest.importorskip("fcntl")
+    ddpm, found = fresh(), []
+    command = [sys.executable, "-c", ONE_AFTER_THE_OTHER, str(tmp_path), "1"]
+    ddpm.model.last.register_forward_hook(lambda *_: found.append(subprocess.run(command, capture_output=True, timeout=100)))
+    fit(ddpm, 1, checkpoint=tmp_path)
+    assert b"another process is writing" in found[0].stderr and checkpoint.read(tmp_path).run.step == 1
+
+
+@pytest.mark.parametrize("wrap", [lambda net: torch.compile(net, backend="eager"), nn.DataParallel], ids=["compiled", "parallel"])
+def test_a_wrapped_network_is_kept_as_what_is_in_it(wrap, tmp_path):
+    ddpm = fresh(lambda: wrap(td.MLP(2, 16)))
+    losses = fit(ddpm, checkpoint=tmp_path / "run", save_every=5)
+    ddpm.save(tmp_path / "saved")
+    x, t = torch.randn(5, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 5, 10, 15, 20])
+    for name in ("run", "saved"):
+        loaded = td.load(tmp_path / name)
+        assert type(loaded.model) is td.MLP and torch.equal(loaded.eps(x, t), ddpm.eval().eps(x, t))
+        assert torch.equal(td.load(tmp_path / name, wrap(td.MLP(2, 16))).eps(x, t), loaded.eps(x, t))
+    assert torch.equal(fit(fresh(lambda: wrap(td.MLP(2, 16)), seed=1), resume=tmp_path / "run"), losses)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_network_is_loaded_in_the_dtype_that_it_had(dtype, tmp_path):
+    fresh().to(dtype).save(tmp_path)
+    assert {p.dtype for p in td.load(tmp_path).parameters()} == {dtype}
+
+
+def test_a_first_call_that_fails_does_not_block_the_second(tmp_path):
+    with pytest.raises(TypeError, match="float64"):
+        fit(fresh(), x0=DATA.double(), checkpoint=tmp_path)
+    fit(fresh(), checkpoint=tmp_path)
+    with pytest.raises(FileExistsError, match="has a checkpoint already"):
+        fit(fresh(), checkpoint=tmp_path)
+
+
+def test_processes_that_nobody_has_started_are_named(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"^WORLD_SIZE = 2 is set in the environment, but not RANK, MASTER_ADDR, MASTER_PORT"):
+        fit(fresh())
+
+
+@pytest.mark.parametrize(("capability", "able"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_bfloat16_that_is_emulated_is_not_used(capability, able, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda place: capability)
+    assert engine.has_bf16(torch.device("cuda")) is able and not engine.has_bf16(torch.device("cpu"))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
 Class = TypeVar("Class", bound=type)
 KNOWN: dict[str, type] = {}
 BASES: list[type] = []
@@ -23,6 +26,30 @@ def known_base(cls: Class) -> Class:
     return known(cls)
 
 
+def wraps(module: Any) -> str | None:
+    """The name by which a wrapper holds its module: of torch.compile, or for several GPUs; None for any other module."""
+    if isinstance(module, nn.DataParallel | DistributedDataParallel):
+        return "module"
+    return "_orig_mod" if isinstance(module, nn.Module) and "_orig_mod" in module._modules else None
+
+
+def unwrapped(module: Any) -> Any:
+    """The module within all its wrappers."""
+    while name := wraps(module):
+        module = getattr(module, name)
+    return module
+
+
+def plain_name(thing: nn.Module, name: str) -> str:
+    """The name of a weight, as if no part of the thing were wrapped."""
+    parts, at = [], thing
+    for part in name.split("."):
+        if part != wraps(at):
+            parts.append(part)
+        at = getattr(at, part, None)  # type: ignore[assignment]
+    return ".".join(parts)
+
+
 class Unknown(Exception):
     """A class that is not known here, by its name."""
 
@@ -31,6 +58,7 @@ def describe(thing: Any) -> Any:
     """A thing in plain values for JSON: the class to make it as and, if that is known, its arguments, described like it."""
     if isinstance(thing, PLAIN):
         return list(thing) if isinstance(thing, tuple) else thing
+    thing = unwrapped(thing)
     cls = next((base for base in BASES if isinstance(thing, base)), type(thing))
     if KNOWN.get(cls.__name__) is not cls:
         return {"class": cls.__name__}

@@ -1,15 +1,18 @@
 """Checkpoints: tensors in a safetensors file and the rest in a small JSON file, written so that one is always whole.
 
 A checkpoint is a folder. `ddpm.json` names the file of tensors that belongs to it, and the SHA-256 of both. A new file of tensors
-is written beside the old one, then `ddpm.json` is replaced, in one step, and only then the old file is deleted: whenever
-the process dies, `ddpm.json` names a file that is complete. No pickle is ever loaded.
+is written beside the old one, then `ddpm.json` is replaced, in one step, and only then the file that it named before is deleted:
+whenever the process dies, `ddpm.json` names a file that is complete. One process at a time writes; any number may read meanwhile.
+No pickle is ever loaded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
@@ -19,7 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from tinyddpm._checks import check_path, check_type
-from tinyddpm._registry import Unknown, build
+from tinyddpm._registry import Unknown, build, describe, plain_name
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from tinyddpm.ddpm import DDPM
@@ -66,18 +74,79 @@ class Checkpoint:
         weights: its weights, by name.
         example: the shape of one example of the data, if that is known.
         run: the training, if it is of one.
+        dtype: in what the thing computes, such as "float16"; without it, in float32, or in float64 if a weight has that.
     """
 
     description: dict[str, Any]
     weights: Tensors
     example: tuple[int, ...] | None
     run: Run | None = None
+    dtype: str | None = None
+
+
+def dtype_of(thing: nn.Module) -> str | None:
+    """The dtype of all its parameters, by its name; None where they have several."""
+    found = {p.dtype for p in thing.parameters() if p.is_floating_point()}
+    return str(found.pop()).removeprefix("torch.") if len(found) == 1 else None
+
+
+def plain_state(thing: nn.Module) -> Tensors:
+    """The weights of a thing by their names, as if no part of it were wrapped by torch.compile, or for several GPUs."""
+    return {plain_name(thing, name): value for name, value in thing.state_dict().items()}
+
+
+def of(thing: nn.Module, example: tuple[int, ...] | None) -> Checkpoint:
+    """A thing as it is, without a training."""
+    return Checkpoint(describe(thing), plain_state(thing), example, dtype=dtype_of(thing))
+
+
+@contextlib.contextmanager
+def writing(path: Where) -> Iterator[None]:
+    """The folder `path`, made if it is missing, for this process alone to write to; it may ask more than once.
+
+    Raises:
+        BlockingIOError: another process writes there. (Not on Windows, whose folders know no such lock.)
+    """
+    folder = Path(path).resolve()
+    if folder in _WRITING:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = _locked(folder)
+    _WRITING.add(folder)
+    try:
+        yield
+    finally:
+        _WRITING.remove(folder)
+        if lock is not None:
+            os.close(lock)
+
+
+_WRITING: set[Path] = set()  # by this process
+
+
+def _locked(folder: Path) -> int | None:
+    """A lock on a folder, which ends with its process at the latest, and leaves no file."""
+    if fcntl is None:
+        return None
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        message = "another process is writing a checkpoint there: wait until it is done, or name another folder"
+        raise BlockingIOError(error.errno, message, str(folder)) from error
+    except OSError:  # a file system without locks
+        os.close(lock)
+        return None
+    return lock
 
 
 def write(path: Where, saved: Checkpoint) -> None:
     """Writes a checkpoint to the folder `path`, which is made if it is missing, in place of the one that may be there.
 
     Raises:
+        BlockingIOError: another process writes there.
         OSError: it cannot be written, because the disk is full for instance; the checkpoint that was there is intact.
     """
     check_path("path", path)
@@ -88,19 +157,29 @@ def write(path: Where, saved: Checkpoint) -> None:
     weights = f"weights-{digest[:12]}.safetensors"
     index = {"format": FORMAT, "weights": weights, "sha256": digest, "sha256 of the rest": _digest(info), **info}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / weights, data)
-        _replace(folder / INDEX, json.dumps(index).encode())
-        for old in folder.glob("weights-*"):
-            if old.name != weights:
+        with writing(folder):
+            old = _named(folder)
+            _replace(folder / weights, data, folder / "weights.new")
+            _replace(folder / INDEX, json.dumps(index).encode(), folder / "ddpm.new")
+            if old is not None and old.name != weights:
                 old.unlink(missing_ok=True)
+    except BlockingIOError:
+        raise
     except OSError as error:
         kept = "the one that was there is intact" if exists(folder) else "no other was there before"
         raise OSError(error.errno, f"the checkpoint could not be written, {kept}: {error.strerror}", str(folder)) from error
 
 
+def _named(folder: Path) -> Path | None:
+    """The file of tensors that the index in a folder names, of any format."""
+    try:
+        return folder / Path(json.loads((folder / INDEX).read_bytes())["weights"]).name
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def read(path: Where) -> Checkpoint:
-    """The checkpoint in the folder `path`.
+    """The checkpoint in the folder `path`, also while another process replaces it: the one before, or the one after.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
@@ -112,8 +191,19 @@ def read(path: Where) -> Checkpoint:
         raise ValueError(f"{folder} is a file, expected the folder of a checkpoint (no pickle is ever loaded)")
     if not exists(folder):
         raise FileNotFoundError(f"there is no checkpoint in {folder}: it has no {INDEX}")
+    while True:
+        index = (folder / INDEX).read_bytes()
+        try:
+            return _read(folder, index)
+        except (OSError, ValueError):
+            if index == (folder / INDEX).read_bytes():  # nobody has replaced it: it is as bad as that
+                raise
+
+
+def _read(folder: Path, index: bytes) -> Checkpoint:
+    """The checkpoint that an index is of."""
     try:
-        info = json.loads((folder / INDEX).read_text())
+        info = json.loads(index)
         made_by, weights, digest = info.pop("format"), folder / Path(info.pop("weights")).name, info.pop("sha256")
         rest = info.pop("sha256 of the rest", None)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -144,6 +234,8 @@ def _taken_apart(saved: Checkpoint) -> tuple[Tensors, dict[str, Any]]:
     """The tensors of a checkpoint, and the rest of it in plain values."""
     tensors = _under("weights", saved.weights)
     info: dict[str, Any] = {"description": saved.description, "example": None if saved.example is None else list(saved.example)}
+    if saved.dtype is not None:
+        info["dtype"] = saved.dtype
     if run := saved.run:
         tensors |= _under("average", run.average) | _under("random", run.random) | {"losses": run.losses, "first": run.first}
         for number, state in run.adam.items():
@@ -161,7 +253,9 @@ def _put_together(tensors: Tensors, info: dict[str, Any]) -> Checkpoint:
             adam.setdefault(int(number), {})[entry] = value
         average, random = _below("average", tensors), _below("random", tensors)
         run = Run(info["training"], info["step"], info["steps"], tensors["losses"], tensors["first"], average, adam, random)
-    return Checkpoint(info["description"], _below("weights", tensors), None if example is None else tuple(example), run)
+    return Checkpoint(
+        info["description"], _below("weights", tensors), None if example is None else tuple(example), run, info.get("dtype")
+    )
 
 
 def _under(folder: str, tensors: Tensors) -> Tensors:
@@ -175,6 +269,17 @@ def _below(folder: str, tensors: Tensors) -> Tensors:
 def exists(path: Where) -> bool:
     """Whether there is a checkpoint in the folder `path`."""
     return (Path(path) / INDEX).is_file()
+
+
+def is_begun(path: Where) -> bool:
+    """Whether the folder `path` has a checkpoint in which something would be lost: not of a run before its first step."""
+    if not exists(path):
+        return False
+    try:
+        info = json.loads((Path(path) / INDEX).read_bytes())
+        return "training" not in info or info["step"] != 0
+    except (ValueError, KeyError, TypeError):
+        return True
 
 
 def load(path: Where, model: nn.Module | None = None) -> Any:
@@ -211,6 +316,8 @@ def load(path: Where, model: nn.Module | None = None) -> Any:
         raise ValueError(f"{path} is not the checkpoint of a DDPM, but of a {type(thing).__name__}")
     if any(value.dtype == torch.float64 for value in saved.weights.values()):
         thing.double()
+    elif saved.dtype is not None:
+        thing.to(_dtype(saved.dtype, path))
     weights = saved.run.average if saved.run else saved.weights
     parts = {f"{name}." for name, _ in thing.named_children()}
     ours = {name: value for name, value in weights.items() if name.startswith((*parts,))}  # not what a subclass has besides
@@ -254,7 +361,7 @@ def load_weights(thing: nn.Module, weights: Tensors, path: Where) -> None:
     Raises:
         ValueError: they are those of another architecture.
     """
-    own = thing.state_dict()
+    own = plain_state(thing)
     wrong = [f"it lacks {name}" for name in own if name not in weights]
     wrong += [f"{name} is not in the network" for name in weights if name not in own]
     for name in own.keys() & weights.keys():
@@ -264,16 +371,22 @@ def load_weights(thing: nn.Module, weights: Tensors, path: Where) -> None:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         kind = type(getattr(thing, "model", thing)).__name__
         raise ValueError(f"the checkpoint in {path} is of another architecture than {kind}: {min(wrong)}{more}")
-    thing.load_state_dict(weights)
+    thing.load_state_dict({name: weights[plain_name(thing, name)] for name in thing.state_dict()})
+
+
+def _dtype(name: str, path: Where) -> torch.dtype:
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"the checkpoint in {path} has the dtype {name!r}, expected one such as float32")
+    return dtype
 
 
 def _digest(info: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Writes a file in one step: until it is complete on the disk, the old one stays."""
-    new = path.with_name(path.name + ".new")
+def _replace(path: Path, data: bytes, new: Path) -> None:
+    """Writes a file in one step: until it is complete on the disk, by the name `new`, the old one stays."""
     try:
         with open(new, "wb") as file:
             file.write(data)

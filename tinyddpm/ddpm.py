@@ -24,9 +24,9 @@ from tinyddpm._checks import (
 from tinyddpm._model import Model, Predict, Prediction, ask, check_model, in_mode
 from tinyddpm._random import standard_normal
 from tinyddpm._rates import Rates, rates
-from tinyddpm._registry import describe, known_base
+from tinyddpm._registry import known_base
 from tinyddpm._walk import Callback
-from tinyddpm.checkpoint import Checkpoint, Where
+from tinyddpm.checkpoint import Where
 from tinyddpm.elbo import VLB, vlb_terms
 from tinyddpm.guidance import Told, condition_of, told
 from tinyddpm.loss import drawn, error
@@ -226,7 +226,7 @@ class DDPM(nn.Module):
             'v'
         """
         check_type("ddpm.model", self.model, nn.Module)
-        checkpoint.write(path, Checkpoint(describe(self), self.state_dict(), self.example_shape))
+        checkpoint.write(path, checkpoint.of(self, self.example_shape))
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from tinyddpm import checkpoint as checkpoints
 from tinyddpm._checks import check_count, check_flag, check_number, check_path, check_seed, shown
 from tinyddpm._model import in_mode
 from tinyddpm._progress import bar
-from tinyddpm._registry import differences
+from tinyddpm._registry import differences, plain_name
 from tinyddpm.checkpoint import Checkpoint, Where
 
 WARM_UP = 100  # steps over which the learning rate rises
@@ -75,9 +75,9 @@ def train(
     lr, max_grad_norm = check_number("lr", lr, 0, math.inf), check_number("max_grad_norm", max_grad_norm, 0, math.inf)
     settings = {"batch_size": batch_size, "lr": lr, "ema": float(ema), "seed": seed, "max_grad_norm": max_grad_norm, **same}
 
-    with _processes(batch_size) as (rank, world), _at(thing, device) as place, _seeded(seed, place):
+    with _processes(batch_size) as (rank, world), _at(thing, device) as place, _seeded(seed, place), ExitStack() as held:
         run = _Training(thing, description, settings, first.detach().cpu(), steps, place, world)
-        if checkpoint is not None and not _same(checkpoint, resume) and checkpoints.exists(checkpoint):
+        if checkpoint is not None and not _same(checkpoint, resume) and checkpoints.is_begun(checkpoint):
             raise FileExistsError(f"{checkpoint} has a checkpoint already: resume it, remove it, or name another folder")
         if world > 1:
             distributed.barrier()  # until all have looked, none may write
@@ -85,10 +85,12 @@ def train(
             run.load(resume)
         if checkpoint is not None and not _same(checkpoint, resume):
             run.save(checkpoint, rank)  # so that there is one to resume from the start, and a bad folder is found at once
+        if checkpoint is not None and rank == 0:
+            held.enter_context(checkpoints.writing(checkpoint))
         loss_of = DistributedDataParallel(_WithLoss(thing, loss)) if world > 1 else loss
         mine = slice(rank * batch_size // world, (rank + 1) * batch_size // world)
         source = place if place.type == "cuda" else torch.device("cpu")  # of the data and of the randomness
-        bf16 = (place.type == "cuda" and torch.cuda.is_bf16_supported()) if mixed_precision is None else mixed_precision
+        bf16 = has_bf16(place) if mixed_precision is None else mixed_precision
         precision = torch.autocast(place.type, torch.bfloat16) if bf16 else None
         weights, drawn, look = [*thing.parameters()], batches(source), max(LOOK, steps // 100)
         parts = world > 1 or source != place  # whether a batch must be shared out, or go elsewhere
@@ -116,6 +118,11 @@ def train(
         run.use_average()
         run.optimizer.zero_grad()  # no gradient is left for what comes after
         return run.losses_of_all().cpu()
+
+
+def has_bf16(place: torch.device) -> bool:
+    """Whether a device computes in bfloat16 by itself: older cards emulate it, slower than float32."""
+    return place.type == "cuda" and torch.cuda.is_bf16_supported() and torch.cuda.get_device_capability(place) >= (8, 0)
 
 
 def learning_rate(step: int, steps: int, highest: float) -> float:
@@ -192,13 +199,15 @@ class _Training:
         losses = self.losses_of_all()
         if rank > 0:
             return
-        weights, random = self.thing.state_dict(), {"cpu": torch.get_rng_state()}
+        weights, random = checkpoints.plain_state(self.thing), {"cpu": torch.get_rng_state()}
         if self.place.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self.place)
         average = {**weights, **{name: self.averages[i] for name, i in self._names()}}
         adam = self.optimizer.state_dict()["state"]
         run = checkpoints.Run(self.settings, self.step, len(self.losses), losses, self.first, average, adam, random)
-        checkpoints.write(path, Checkpoint(self.description, weights, tuple(self.first.shape), run))
+        checkpoints.write(
+            path, Checkpoint(self.description, weights, tuple(self.first.shape), run, checkpoints.dtype_of(self.thing))
+        )
 
     def load(self, path: Where) -> None:
         """Takes up a run where a checkpoint has left it."""
@@ -229,7 +238,8 @@ class _Training:
     def _names(self) -> list[tuple[str, int]]:
         """Each name of a parameter, and which parameter it is: tied ones have several names."""
         place = {p.data_ptr(): i for i, p in enumerate(self.parameters)}
-        return [(name, place[p.data_ptr()]) for name, p in self.thing.named_parameters(remove_duplicate=False)]
+        named = self.thing.named_parameters(remove_duplicate=False)
+        return [(plain_name(self.thing, name), place[p.data_ptr()]) for name, p in named]
 
     def use_average(self) -> None:
         """Gives the thing the averaged weights."""
@@ -251,8 +261,12 @@ class _WithLoss(nn.Module):
 @contextmanager
 def _processes(batch_size: int) -> Iterator[tuple[int, int]]:
     """The number of this process among those that `torchrun` has started, and how many there are."""
-    world = int(os.environ.get("WORLD_SIZE", 1))
+    world = int(os.environ.get("WORLD_SIZE") or 1)
     ours = world > 1 and not distributed.is_initialized()
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if ours and name not in os.environ]
+    if missing:
+        left = f"WORLD_SIZE = {world} is set in the environment, but not {', '.join(missing)}"
+        raise ValueError(f"{left}: start several processes with torchrun, or remove it")
     if ours:
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:

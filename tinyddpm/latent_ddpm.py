@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from tinyddpm import checkpoint
 from tinyddpm._checks import check_batch, check_count, check_finite, check_generator, check_number, check_type
 from tinyddpm._random import standard_normal
-from tinyddpm._registry import describe, known
-from tinyddpm.checkpoint import Checkpoint, Where
+from tinyddpm._registry import known
+from tinyddpm.checkpoint import Where
 from tinyddpm.ddpm import DDPM
 from tinyddpm.forward import q_sample
 from tinyddpm.latent import FACTOR, Autoencoder
@@ -122,7 +122,7 @@ class LatentDDPM(nn.Module):
             >>> td.load(folder).example_shape
             (3, 64, 64)
         """
-        checkpoint.write(path, Checkpoint(describe(self), self.state_dict(), self.ddpm.example_shape))
+        checkpoint.write(path, checkpoint.of(self, self.ddpm.example_shape))
 
 
 def _up_to(ddpm: DDPM, t: int) -> DDPM:

@@ -77,7 +77,8 @@ def fit(
     Raises:
         ValueError: the checkpoint to resume is damaged, or of another run, network or schedule, or of other labels; the network
             knows no condition, or there is not one label for each example, or one is outside 0, ..., classes - 1.
-        FileExistsError: `checkpoint` has one already, and it is not the one to resume.
+        FileExistsError: `checkpoint` has one already, and it is neither the one to resume nor of a run before its first step.
+        BlockingIOError: another process is writing to `checkpoint`.
         FloatingPointError: the loss is NaN or infinite; the message says at which step.
         OSError: a checkpoint cannot be written; the one before is intact.
         ModuleNotFoundError: progress is True, and tqdm is not installed.
