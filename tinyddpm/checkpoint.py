@@ -158,11 +158,11 @@ def write(path: Where, saved: Checkpoint) -> None:
     index = {"format": FORMAT, "weights": weights, "sha256": digest, "sha256 of the rest": _digest(info), **info}
     try:
         with writing(folder):
-            old = _named(folder)
+            old = _index(folder).get("weights")
             _replace(folder / weights, data, folder / "weights.new")
             _replace(folder / INDEX, json.dumps(index).encode(), folder / "ddpm.new")
-            if old is not None and old.name != weights:
-                old.unlink(missing_ok=True)
+            if isinstance(old, str) and old != weights:
+                (folder / Path(old).name).unlink(missing_ok=True)
     except BlockingIOError:
         raise
     except OSError as error:
@@ -170,12 +170,13 @@ def write(path: Where, saved: Checkpoint) -> None:
         raise OSError(error.errno, f"the checkpoint could not be written, {kept}: {error.strerror}", str(folder)) from error
 
 
-def _named(folder: Path) -> Path | None:
-    """The file of tensors that the index in a folder names, of any format."""
+def _index(folder: Path) -> dict[str, Any]:
+    """What the index in a folder says, in any format; nothing where there is none that can be read."""
     try:
-        return folder / Path(json.loads((folder / INDEX).read_bytes())["weights"]).name
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        info = json.loads((folder / INDEX).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return info if isinstance(info, dict) else {}
 
 
 def read(path: Where) -> Checkpoint:
@@ -273,13 +274,8 @@ def exists(path: Where) -> bool:
 
 def is_begun(path: Where) -> bool:
     """Whether the folder `path` has a checkpoint in which something would be lost: not of a run before its first step."""
-    if not exists(path):
-        return False
-    try:
-        info = json.loads((Path(path) / INDEX).read_bytes())
-        return "training" not in info or info["step"] != 0
-    except (ValueError, KeyError, TypeError):
-        return True
+    info = _index(Path(path))
+    return exists(path) and not ("training" in info and info.get("step") == 0)
 
 
 def load(path: Where, model: nn.Module | None = None) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tinyddpm import engine
 from tinyddpm._checks import check_examples, check_finite, check_number, check_type
-from tinyddpm._registry import describe
+from tinyddpm._registry import describe, unwrapped
 from tinyddpm.checkpoint import Where
 from tinyddpm.guidance import condition_of
 
@@ -92,7 +92,7 @@ def fit(
     """
     if not isinstance(ddpm, nn.Module) or not hasattr(ddpm, "_loss"):
         raise TypeError(f"ddpm is of type {type(ddpm).__name__}, expected a DDPM")
-    plain = getattr(ddpm, "_orig_mod", ddpm)  # within what torch.compile makes of it
+    plain = unwrapped(ddpm)  # of what torch.compile makes of it
     loss = plain._loss if plain is ddpm else ddpm
     check_type("ddpm.model", ddpm.model, nn.Module)
     if not any(p.requires_grad for p in ddpm.parameters()):
