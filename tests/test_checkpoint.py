@@ -596,6 +596,23 @@ def test_a_reader_succeeds_while_another_process_writes(tmp_path):
     assert writer.returncode == 0 and len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_reader_succeeds_where_what_it_began_with_is_there_again(tmp_path, monkeypatch):
+    """Two saves between the index and the tensors: of another network, and of the first one once more."""
+    one, other, read = fresh(seed=1), fresh(seed=2), checkpoint._read
+    one.save(tmp_path)
+
+    def late(folder, index):
+        monkeypatch.setattr(checkpoint, "_read", read)
+        other.save(tmp_path)
+        try:
+            return read(folder, index)
+        finally:
+            one.save(tmp_path)
+
+    monkeypatch.setattr(checkpoint, "_read", late)
+    assert same(weights(td.load(tmp_path)), weights(one))
+
+
 def test_a_second_process_that_writes_is_refused_by_name(tmp_path):
     pytest.importorskip("fcntl")
     fresh().save(tmp_path)

@@ -193,12 +193,13 @@ def read(path: Where) -> Checkpoint:
     if not exists(folder):
         raise FileNotFoundError(f"there is no checkpoint in {folder}: it has no {INDEX}")
     while True:
-        index = (folder / INDEX).read_bytes()
-        try:
-            return _read(folder, index)
-        except (OSError, ValueError):
-            if index == (folder / INDEX).read_bytes():  # nobody has replaced it: it is as bad as that
-                raise
+        with open(folder / INDEX, "rb") as index:
+            try:
+                return _read(folder, index.read())
+            except (OSError, ValueError):
+                # While it is open, no other file can pass for it: not even one that says the same again, two saves later.
+                if os.path.samestat(os.fstat(index.fileno()), os.stat(folder / INDEX)):
+                    raise  # nobody has replaced it: it is as bad as that
 
 
 def _read(folder: Path, index: bytes) -> Checkpoint:
