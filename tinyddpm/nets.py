@@ -122,12 +122,13 @@ class UNet(nn.Module):
 
     Going down, each level halves the picture's sides and doubles the features. At the bottom, every place sees every
     other through attention. Going up, each level is given what the level of its size on the way down has found.
+    Sides that cannot be halved so often are made longer inside: the last row and the last column are repeated.
 
     Args:
         channels: the channels of a picture: 1 for grey, 3 for colour.
         width: the number of features at full size, a multiple of 8.
-        levels: how many sizes there are, 2 for pictures of 8x8 pixels, 3 or 4 for 32x32 and 64x64. The sides must be
-            divisible by 2 ** (levels - 1).
+        levels: how many sizes there are, 2 for pictures of 8x8 pixels, 3 or 4 for 32x32 and 64x64. Sides divisible by
+            2 ** (levels - 1) waste nothing.
         condition: as for `MLP`.
 
     Example:
@@ -162,12 +163,11 @@ class UNet(nn.Module):
             torch.Size([5, 3, 16, 32])
         """
         check_batch("xt", xt)
-        if xt.ndim != 4 or xt.shape[1] != self.channels or xt.shape[2] % self.factor or xt.shape[3] % self.factor:
-            expected = f"(batch, {self.channels}, height, width) with sides divisible by {self.factor}"
-            raise ValueError(f"xt has shape {tuple(xt.shape)}, expected {expected}")
+        if xt.ndim != 4 or xt.shape[1] != self.channels or 0 in xt.shape[2:]:
+            raise ValueError(f"xt has shape {tuple(xt.shape)}, expected (batch, {self.channels}, height, width)")
         _check_input(xt, t, self.first.weight)
         told = _told(self, c, xt)
-        time, h, found = self.time(t, told), self.first(xt), []
+        time, h, found = self.time(t, told), self.first(_padded(xt, self.factor)), []
         for level, block in enumerate(self.down):
             h = self.heed[level](block(F.avg_pool2d(h, 2) if level else h, time), told)
             found.append(h)
@@ -175,11 +175,19 @@ class UNet(nn.Module):
         for level in reversed(range(len(self.up))):
             h = self.up[level](torch.cat([h, found[level]], dim=1), time)
             h = F.interpolate(h, scale_factor=2.0) if level else h
-        answer: Tensor = self.last(h)
+        answer: Tensor = self.last(h)[:, :, : xt.shape[2], : xt.shape[3]]
         return answer
 
     if TYPE_CHECKING:
         __call__ = forward
+
+
+def _padded(x: Tensor, factor: int) -> Tensor:
+    """Pictures with sides divisible by `factor`: what is missing on the right and below repeats the edge."""
+    for side in (2, 3):
+        if lacking := -x.shape[side] % factor:  # not by F.pad, whose gradient on a GPU is another in every run
+            x = torch.cat([x, *[x.narrow(side, x.shape[side] - 1, 1)] * lacking], dim=side)
+    return x
 
 
 class _PictureBlock(nn.Module):
