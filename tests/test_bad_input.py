@@ -42,16 +42,29 @@ CODER = td.Autoencoder(1, width=8)
 WITH_WORDS = td.DDPM(td.UNet(4, 16, condition=TEXTS), LINEAR)
 WITH_WORDS.example_shape = (4, 2, 2)
 LATENT = td.LatentDDPM(CODER, WITH_WORDS)
+SMALL = {
+    "in_channels": 1,
+    "out_channels": 1,
+    "block_out_channels": [8],
+    "norm_num_groups": 4,
+    "down_block_types": ["DownBlock2D"],
+    "up_block_types": ["UpBlock2D"],
+}
+THERE = Path(ROOM.name) / "there"
+THEIRS = td.DDPM(td.UNet2D(**SMALL), LINEAR)
+THEIRS.to_diffusers(THERE)
 OBJECTS = {
     "Autoencoder": CODER,
     "LatentDDPM": LATENT,
     "Gaussian": td.Gaussian(x, 1.0),
     "DDPM": TOLD,
+    "DDPM.to_diffusers": THEIRS,
     "Labels": LABELS,
     "Text": TEXTS,
     "GaussianMixture": MIXTURE,
     "MLP": TOLD.model,
     "UNet": grey,
+    "UNet2D": td.UNet2D(**SMALL),
     "Schedule": LINEAR,
 }
 a, b, e = sp.symbols("a b e", positive=True)
@@ -59,6 +72,10 @@ a, b, e = sp.symbols("a b e", positive=True)
 
 def zero(xt, t):
     return 0 * xt
+
+
+def new_folder():
+    return Path(tempfile.mkdtemp(dir=ROOM.name))
 
 
 def tiny():
@@ -353,6 +370,16 @@ NULL = r"is outside 0\.\.9, nor is it 10, the null$"
 VARIANCES, PREDICTED = "'beta', 'beta_tilde'", "'eps', 'x0', 'v'"
 VARIANCE = choice("variance", VARIANCES, ["fixed_small"])
 OFF_LEVELS = r"which is none of {} equally spaced levels in \[-1, 1\]$"
+
+
+def size(p):
+    return [
+        *[shows(p, value, "numbers") for value in ("a", object(), [None])],
+        (math.nan, ValueError, rf"^{p} has an entry that is NaN or infinite"),
+        ([1.0, math.inf], ValueError, rf"^{p}\[1\] has an entry that is NaN or infinite"),
+    ]
+
+
 NO_INTEGER = [shows("t", value, "an integer") for value in (1.0, torch.tensor(1))]  # not even one for each of many
 TABLES = "beta, alpha, alpha_bar, one_minus_alpha_bar, beta_tilde, snr"
 OTHERS = "digits, eight_gaussians, two_moons, swiss_roll, checkerboard, scenes"
@@ -376,6 +403,9 @@ CASES = [
         "T": integer("T", every=True), "beta_1": number("beta_1", 1, every=True), "beta_T": number("beta_T", 1)}),
     ("Schedule.cosine", {"T": 10}, {
         "T": integer("T"), "max_beta": number("max_beta", 1), "s": between("s", [-0.1], "is below 0")}),
+    ("Schedule.lognormal", {"T": 10}, {
+        "T": integer("T"), "std": number("std"),
+        "mean": [shows("mean", "1", "a number"), *off("mean", [math.nan, math.inf], r"is outside \(-inf, inf\)")]}),
     ("Schedule.at", {"table": "beta", "t": t, "x": x}, {
         "table": choice("table", TABLES, ["gamma", "T", "BETA", None, ["beta"]]), "t": steps("x"),
         "x": [is_type("x", value, "a Tensor") for value in (1.0, x.numpy())], "back": choice("back", "0, 1", [2, -1, None])}),
@@ -448,9 +478,53 @@ CASES = [
     ("UNet.forward", {"xt": picture, "t": t}, {
         "c": [UNTOLD],
         "xt": [*batch("xt"), *state(picture), *shaped(
-            "xt", [picture[0], picture[..., None], torch.zeros(3, 3, 8, 8), picture[..., :7], picture[:, :, :7]],
-            r"\(batch, 1, height, width\) with sides divisible by 2")],
+            "xt", [picture[0], picture[..., None], torch.zeros(3, 3, 8, 8), picture[..., :0], picture[:, :, :0]],
+            r"\(batch, 1, height, width\)")],
         "t": when()}),
+    ("UNet2D", SMALL, {
+        "sample_size": [(0, ValueError, "^sample_size = 0 is below 1$"),
+                        *[shows("sample_size", v, r"a side, a pair \(height, width\) or None") for v in ("8", 8.0, (8,))]],
+        "in_channels": [*integer("in_channels"), (2, ValueError, "^out_channels = 1 is not 2, the value of in_channels$")],
+        "out_channels": [*integer("out_channels"), (2, ValueError, r"^out_channels = 2 is not 1, .+ \(a learned variance is not")],
+        "center_input_sample": flag("center_input_sample"), "flip_sin_to_cos": flag("flip_sin_to_cos"),
+        "add_attention": flag("add_attention"),
+        "time_embedding_type": [*choice("time_embedding_type", "'positional', 'learned'", ["fourier", None]),
+                                ("learned", ValueError, "^num_train_timesteps = None, expected the number of steps")],
+        "time_embedding_dim": integer("time_embedding_dim"), "num_train_timesteps": integer("num_train_timesteps"),
+        "freq_shift": [*[shows("freq_shift", v, "a number") for v in (None, "1")],
+                       *off("freq_shift", [4, math.nan], r"is outside \(-inf, 4\)")],
+        "down_block_types": [shows("down_block_types", "DownBlock2D", "a sequence with one entry for each level"),
+                             (["DownBlock"], ValueError, r"^down_block_types\[0\] = 'DownBlock' is not one of 'DownBlock2D', '"),
+                             ([], ValueError, "^down_block_types has 0 entries, expected 1, one for each of block_out_channels$")],
+        "up_block_types": [shows("up_block_types", None, "a sequence with one entry for each level"),
+                           ([None], ValueError, r"^up_block_types\[0\] = None is not one of 'UpBlock2D', '"),
+                           (["UpBlock2D"] * 2, ValueError, "^up_block_types has 2 entries, expected 1, one for each of block_out")],
+        "block_out_channels": [shows("block_out_channels", 8, "a sequence with one entry for each level"),
+                               ([], ValueError, "^block_out_channels is empty, expected at least one level$"),
+                               ([10], ValueError, r"^block_out_channels\[0\] = 10 is not a multiple of 4, norm_num_groups$"),
+                               (["8"], TypeError, r"^block_out_channels\[0\] = '8' is of type str, expected an integer$")],
+        "layers_per_block": integer("layers_per_block"), "norm_num_groups": integer("norm_num_groups"),
+        "mid_block_scale_factor": number("mid_block_scale_factor")[:1], "norm_eps": number("norm_eps")[:1],
+        "downsample_padding": [*choice("downsample_padding", "0, 1", [2, None]), shows("downsample_padding", True, "an integer")],
+        "downsample_type": choice("downsample_type", "'conv', 'resnet'", ["fir", None]),
+        "upsample_type": choice("upsample_type", "'conv', 'resnet'", ["fir", None]),
+        "dropout": [shows("dropout", None, "a number"), *off("dropout", [1.0], r"is outside \(-inf, 1\)"),
+                    *off("dropout", [-0.1], "is below 0")],
+        "act_fn": choice("act_fn", "'silu', 'swish', 'mish', 'gelu', 'relu'", ["tanh", None]),
+        "attention_head_dim": [*integer("attention_head_dim"),
+                               *off("attention_head_dim", [9], r"is above 8, block_out_channels\[0\]")],
+        "attn_norm_num_groups": [*integer("attn_norm_num_groups"),
+                                 *off("attn_norm_num_groups", [3], "does not divide 8, the last width")],
+        "resnet_time_scale_shift": choice("resnet_time_scale_shift", "'default', 'scale_shift'", ["ada_group", None])}),
+    ("UNet2D.forward", {"xt": picture, "t": t}, {
+        "xt": [*batch("xt"), *state(picture), *shaped("xt", [picture[0], torch.zeros(3, 3, 8, 8)],
+                                                      r"\(batch, 1, height, width\) with sides divisible by 1")],
+        "t": when()}),
+    ("load_diffusers", {"folder": THERE}, {
+        "folder": [*path("folder"), (THERE / "no", FileNotFoundError, "^there is no model in diffusers' layout in .*no: it has"),
+                   (THERE / "config.json", ValueError, r"config\.json is a file, expected a folder in diffusers' layout")]}),
+    ("DDPM.to_diffusers", {"folder": new_folder}, {
+        "folder": [*path("folder"), (THERE, FileExistsError, "is there already: name a folder without it")]}),
     ("nets.time_embedding", {"t": t, "size": 4}, {
         "t": [is_type("t", 3, "a Tensor"), *shaped("t", [t[0], t[:, None]], r"\(batch,\)")],
         "size": [*integer("size", 2), *off("size", [3], "is not a multiple of 2")]}),
@@ -468,7 +542,9 @@ CASES = [
         "model": network(), "schedule": schedule(), "predict": choice("predict", PREDICTED, ["epsilon"]), "variance": VARIANCE,
         "clip": [*[(v, TypeError, r"^clip = .+ is not a pair of numbers \(low, high\)$")
                    for v in (1.0, True, (1.0,), (0, 1, 2), "01", ("0", "1"), (None, 1), (None, None))],
-                 *off("clip", [(1, -1), (1, 1), (math.nan, 1)], "is not a range: expected low < high")]}),
+                 *off("clip", [(1, -1), (1, 1), (math.nan, 1)], "is not a range: expected low < high")],
+        "shift": size("shift"), "scale": [*size("scale"), *off("scale", [0.0, [1.0, -1.0]], "has a number that is not above 0")],
+    }),
     ("DDPM.forward", {"x0": x}, {
         "x0": [*examples("x0"), *shaped("xt", [torch.ones(3, 3)], r"\(batch, 2\)")], "t": steps("x0"), "eps": like("eps", "x0"),
         "generator": generator(), "c": [
@@ -568,6 +644,7 @@ CASES = [
         "checkpoint": path("checkpoint"),
         "resume": [*path("resume"), NO_FOLDER,
                    (FOLDER, ValueError, r"^the checkpoint in .* holds a network, but no training to resume$")],
+        "workers": integer("workers", 0), "callback": [is_type("callback", 1, "a callable")],
         "progress": flag(), "max_grad_norm": number("max_grad_norm"), "save_every": integer("save_every"),
         "device": [*off("device", ["gpu", "cuda:99", "", 1.5, ["cpu"]], "is no device of this machine: .+"),
                    *off("device", ["meta"], "has no numbers, expected a device such as 'cpu' or 'cuda'")],
@@ -777,15 +854,16 @@ def find(name):
     """What a name of the table stands for: an object's method where there is one in OBJECTS."""
     thing = td
     for part in name.split("."):
-        methods = isinstance(thing, type) and part not in ("linear", "cosine")
-        thing = getattr(OBJECTS[thing.__name__] if methods else thing, part)
+        methods = isinstance(thing, type) and part not in ("linear", "cosine", "lognormal")
+        thing = getattr(OBJECTS.get(f"{thing.__name__}.{part}", OBJECTS[thing.__name__]) if methods else thing, part)
     return thing
 
 
 def called(name, good, changed):
     if name == "book.refute":
         ledger.prove(**PROOF)
-    arguments = {key: value() if any(value is made for made in (tiny, coder, figure)) else value for key, value in good.items()}
+    makers = (tiny, coder, figure, new_folder)
+    arguments = {key: value() if any(value is made for made in makers) else value for key, value in good.items()}
     return find(name)(**{**arguments, **changed})
 
 

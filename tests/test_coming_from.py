@@ -56,7 +56,7 @@ def net(x, t):
 
 
 def test_each_code_block_is_short_and_narrow_and_begins_where_the_last_one_ended():
-    assert len(BLOCKS) == 11 and BLOCKS[0] == "import torch\nimport tinyddpm as td\n"
+    assert len(BLOCKS) == 13 and BLOCKS[0] == "import torch\nimport tinyddpm as td\n"
     for block in BLOCKS:
         lines = block.splitlines()
         assert len(lines) <= 15 and max(map(len, lines)) <= 79
@@ -727,6 +727,24 @@ def test_the_two_formulas_of_their_guider_are_those_of_the_page(diffusers):
         guider = diffusers.guiders.ClassifierFreeGuidance(guidance_scale=4.0, use_original_formulation=original)
         guider.set_state(step=0, num_inference_steps=10, timestep=torch.tensor(900))
         close(guider.forward(told, untold).pred, ours(told, untold, 4.0), 1e-12)
+
+
+def test_a_network_that_both_sides_have_goes_there_and_comes_back_with_its_bound(diffusers, tmp_path):
+    torch.manual_seed(0)
+    ddpm = td.DDPM(page.small_network(8, channels=1), td.Schedule.cosine(20), "v", "beta_tilde", (-1, 1)).eval()
+    ddpm.to_diffusers(tmp_path)
+    pipeline = diffusers.DDPMPipeline.from_pretrained(tmp_path)
+    pipeline.set_progress_bar_config(disable=True)
+    (theirs,) = pipeline(batch_size=2, generator=seed(3), num_inference_steps=20, output_type="pt", return_dict=False)
+    generator = seed(3)
+    ours = ddpm.sample((2, 1, 8, 8), torch.randn(2, 1, 8, 8, generator=generator), generator=generator)
+    close(torch.as_tensor(theirs), (ours / 2 + 0.5).clamp(0, 1), 1e-4)
+    assert td.load_diffusers(tmp_path).example_shape == (1, 8, 8)
+    pictures = torch.randint(256, (3, 1, 8, 8), generator=seed(4))
+    torch.manual_seed(5)
+    bits = page.bits(tmp_path, pictures)
+    torch.manual_seed(5)
+    close(bits, td.bits_per_dim(ddpm.vlb(pictures / 127.5 - 1, levels=256).total, 64), 1e-12)
 
 
 def test_zero_terminal_snr_has_a_variance_of_one_which_we_refuse(diffusers):

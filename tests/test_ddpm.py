@@ -203,7 +203,7 @@ def test_a_subclass_is_loaded_as_a_ddpm_without_what_it_has_besides(tmp_path):
     class Scaled(td.DDPM):
         def __init__(self, *args):
             super().__init__(*args)
-            self.register_buffer("scale", torch.ones(3))
+            self.register_buffer("weight", torch.ones(3))
             self.extra = nn.Linear(2, 2)
 
     class Mine(td.Schedule):

@@ -59,6 +59,18 @@ def pictures():
     return lively(td.UNet(1, 8, 2))
 
 
+def theirs():
+    """The network that diffusers has too, with a level of each kind."""
+    down, up = ["AttnDownBlock2D", "ResnetDownsampleBlock2D", "DownBlock2D"], ["UpBlock2D"] * 3
+    sizes = {"block_out_channels": [4, 4, 8], "norm_num_groups": 2, "attention_head_dim": 2, "layers_per_block": 1}
+    return lively(td.UNet2D(in_channels=1, out_channels=1, down_block_types=down, up_block_types=up, **sizes))
+
+
+every_network = pytest.mark.parametrize(
+    ("network", "shape"), [(points, (4, 2)), (pictures, (2, 1, 4, 4)), (theirs, (2, 1, 8, 8))], ids=["MLP", "UNet", "UNet2D"]
+)
+
+
 def tensors(answer):
     """The tensors of an answer, whatever its type."""
     if isinstance(answer, td.Gaussian):
@@ -270,7 +282,7 @@ class Graphs:
 @pytest.mark.parametrize(
     ("network", "shape", "predict", "clip"),
     [(points, (4, 2), predict, clip) for predict in ("eps", "x0", "v") for clip in (None, (-1, 1))]
-    + [(pictures, (2, 1, 4, 4), "v", (-1, 1))],
+    + [(pictures, (2, 1, 4, 4), "v", (-1, 1)), (theirs, (2, 1, 8, 8), "v", (-1, 1))],
 )
 def test_the_reverse_step_is_one_graph_for_all_t(network, shape, predict, clip):
     ddpm, graphs = td.DDPM(network(), SCHEDULE, predict, clip=clip).requires_grad_(False), Graphs()
@@ -286,7 +298,7 @@ def test_the_reverse_step_is_one_graph_for_all_t(network, shape, predict, clip):
     assert graphs.count == 1
 
 
-@pytest.mark.parametrize(("network", "shape"), [(points, (4, 2)), (pictures, (2, 1, 4, 4))], ids=["MLP", "UNet"])
+@every_network
 def test_a_network_a_prediction_and_a_loss_with_its_gradient_are_one_graph_each(network, shape):
     ddpm, x, e, t = (
         td.DDPM(network(), SCHEDULE, "v", clip=(-1, 1)),
@@ -386,7 +398,7 @@ def test_randomness_under_vmap_is_the_same_or_different_as_one_says(name, batche
         assert not torch.equal(one, two) and not torch.equal(two, three)
 
 
-@pytest.mark.parametrize(("network", "shape"), [(points, (4, 2)), (pictures, (3, 1, 4, 4))], ids=["MLP", "UNet"])
+@every_network
 def test_gradients_of_each_example_and_networks_with_stacked_weights(network, shape):
     net, x, e, t = network(), randn(1, *shape), randn(2, *shape), torch.arange(1, shape[0] + 1)
     weights = {name: value.detach() for name, value in net.named_parameters()}
@@ -527,7 +539,9 @@ def test_a_real_device_draws_and_measures(device):
 
 
 @every_device
-@pytest.mark.parametrize(("network", "shape"), [(points, (16, 2)), (pictures, (8, 1, 4, 4))], ids=["MLP", "UNet"])
+@pytest.mark.parametrize(
+    ("network", "shape"), [(points, (16, 2)), (pictures, (8, 1, 4, 4)), (theirs, (8, 1, 8, 8))], ids=["MLP", "UNet", "UNet2D"]
+)
 def test_a_real_device_trains_samples_and_keeps_checkpoints(network, shape, device, tmp_path):
     x0, first = randn(1, *shape), network().state_dict()
 

@@ -6,8 +6,10 @@ from torch import nn
 
 import tinyddpm as td
 from tinyddpm import checkpoint, engine
+from tinyddpm.examples import survey
 
 DATA = torch.randn(300, 3, generator=torch.Generator().manual_seed(0)) @ torch.diag(torch.tensor([2.0, 1.0, 0.1]))
+FOUND = survey("data", DATA)
 SETTINGS = {
     "batch_size": 16, "lr": 0.02, "ema": 0.9, "seed": 4, "max_grad_norm": 1.0, "checkpoint": None, "resume": None, "save_every": 5,
     "progress": False, "device": None, "mixed_precision": None,
@@ -27,14 +29,14 @@ class Narrow(nn.Module):
         return (self.decode(code + 0.01 * torch.randn_like(code)) - x).square().mean()
 
 
-def batches(place):
+def batches(place, mine, _):
     data = DATA.to(place)
     while True:
-        yield (data[torch.randint(len(data), (16,), device=place)],)
+        yield (data[torch.randint(len(data), (16,), device=place)[mine]],)
 
 
 def train(thing, steps=12, **changed):
-    return engine.train(thing, thing, batches, DATA[0], {"class": "Narrow"}, steps=steps, **{**SETTINGS, "rows": 300, **changed})
+    return engine.train(thing, thing, batches, FOUND, {"class": "Narrow"}, steps=steps, **{**SETTINGS, "rows": 300, **changed})
 
 
 def same(a, b):
@@ -61,7 +63,7 @@ def test_a_run_that_died_goes_on_bit_for_bit(tmp_path):
 
     with pytest.raises(InterruptedError):
         engine.train(
-            killed, dies, batches, DATA[0], {"class": "Narrow"}, steps=12, **{**SETTINGS, "rows": 300, "checkpoint": tmp_path}
+            killed, dies, batches, FOUND, {"class": "Narrow"}, steps=12, **{**SETTINGS, "rows": 300, "checkpoint": tmp_path}
         )
     assert checkpoint.read(tmp_path).run.step == 5
     again = Narrow()
@@ -76,7 +78,7 @@ def test_what_must_be_the_same_is_the_callers_to_say(tmp_path):
         train(Narrow(), resume=tmp_path, rows=301)
     with pytest.raises(ValueError, match=r"^trained = Narrow in the checkpoint in .*, expected Wide as in this run$"):
         engine.train(
-            Narrow(), Narrow(), batches, DATA[0], {"class": "Wide"}, steps=12, **{**SETTINGS, "rows": 300, "resume": tmp_path}
+            Narrow(), Narrow(), batches, FOUND, {"class": "Wide"}, steps=12, **{**SETTINGS, "rows": 300, "resume": tmp_path}
         )
 
 

@@ -11,8 +11,10 @@ from email import message_from_string
 
 import environments
 import notebooks
+import numpy as np
 import pytest
 from environments import run
+from PIL import Image
 from set_repository import repository_url
 
 import tinyddpm as td
@@ -135,11 +137,22 @@ def test_readme_examples_run(clean, tmp_path):
         run(clean / "python", "-W", "error", "-c", block, cwd=tmp_path)
 
 
+def own_data(folder):
+    """What a user has: photographs of different sizes in two subfolders, and points."""
+    random = np.random.default_rng(0)
+    for i in range(6):
+        place = folder / "photos" / ("cats" if i % 2 else "dogs")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (100 + i, 200 - i, 3), dtype=np.uint8)).save(place / f"{i}.jpg")
+    np.save(folder / "points.npy", 1000 * random.standard_normal((500, 2)) + [3000, 5000])
+
+
 def test_the_commands_of_the_readme_run(clean, tmp_path):
     lines = [shlex.split(line.split("#")[0]) for block in readme("") for line in block.splitlines() if line.startswith("tinyddpm ")]
     assert {line[1] for line in lines} == {"draw", "sample", "bound", "train"}
+    own_data(tmp_path)
     for program, command, *options in lines:
-        quick = [{"3000": "30"}.get(option, option) for option in options]  # of steps
+        quick = [{"3000": "30", "1000": "3"}.get(option, option) for option in options]  # of steps
         if command == "bound":  # needs the digits, which need scikit-learn
             error = run(clean / program, command, *quick, cwd=tmp_path, fails=True)
             assert "pip install 'tinyddpm[book]'" in error and "Traceback" not in error

@@ -331,7 +331,7 @@ NAN[7, 1], INF[9, 0] = math.nan, math.inf
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"x0": [[1.0, 2.0]]}, TypeError, "x0 is of type list, expected a Tensor"),
+        ({"x0": [[1.0, 2.0]]}, TypeError, r"x0\[0\] is of type float, expected a tensor, an array or a picture"),
         ({"x0": DATA.long()}, TypeError, "x0 has dtype torch.int64, expected a floating-point dtype"),
         ({"x0": torch.tensor(1.0)}, ValueError, r"x0 has shape \(\), expected \(batch"),
         ({"x0": DATA[:0]}, ValueError, r"x0 has shape \(0, 2\), expected at least one example"),
@@ -390,7 +390,7 @@ folder = sys.argv[1]
 rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 data = td.data.eight_gaussians(100, torch.Generator().manual_seed(0)).double()
 
-def run(seed=0, batch_size=6, die=0, **more):
+def run(seed=0, batch_size=6, die=0, x0=data, **more):
     torch.manual_seed(seed)
     ddpm, calls = td.DDPM(td.MLP(2, 8, 1).double(), td.Schedule.linear(20)), []
     def count(module, args):
@@ -398,7 +398,7 @@ def run(seed=0, batch_size=6, die=0, **more):
         if len(calls) == die:
             raise InterruptedError
     ddpm.model.register_forward_pre_hook(count)
-    losses = td.fit(ddpm, data, 8, batch_size, 0.01, 0.5, 1, progress=False, save_every=3, **more)
+    losses = td.fit(ddpm, x0, 8, batch_size, 0.01, 0.5, 1, progress=False, save_every=3, **more)
     assert set(calls) == {batch_size // world}
     return ddpm, losses
 
@@ -414,6 +414,14 @@ if world > 1:  # and with those that are together already
     torch.distributed.init_process_group("gloo")
 again, result["resumed losses"] = run(seed=5, checkpoint=killed, resume=killed)
 result["resumed"] = list(again.state_dict().values())
+class Read(torch.utils.data.Dataset):
+    def __init__(self): self.rows = []
+    def __len__(self): return len(data)
+    def __getitem__(self, i): self.rows.append(i); return data[i]
+
+rows = Read()
+again, result["losses of a Dataset"] = run(x0=rows)
+result["read"], result["from a Dataset"] = rows.rows[64:], list(again.state_dict().values())  # after the look at 64 of them
 ddpm, result["losses"] = run()
 result["weights"] = list(ddpm.state_dict().values())
 if world > 1:
@@ -462,6 +470,16 @@ def test_the_losses_of_a_resumed_run_are_those_of_the_whole_one(runs):
 
 def test_the_losses_of_a_resumed_run_of_two_processes_are_those_of_the_whole_one(runs):
     torch.testing.assert_close(runs[1]["resumed losses"], runs[1]["losses"], rtol=1e-6, atol=0)
+
+
+def test_two_processes_read_a_dataset_in_parts(runs):
+    """Each its half of every batch, and together what one process reads."""
+    one, first, second = runs
+    assert len(one["read"]) == 48 and len(first["read"]) == len(second["read"]) == 24
+    for step in range(8):
+        assert first["read"][3 * step :][:3] + second["read"][3 * step :][:3] == one["read"][6 * step :][:6]
+    for a, b in zip(one["from a Dataset"], first["from a Dataset"], strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-10, atol=1e-12)
 
 
 def test_a_batch_that_two_processes_cannot_share_is_named(runs):

@@ -13,6 +13,7 @@ from tinyddpm.elbo import VLB, bits_per_dim, discretised_log_prob, vlb_terms
 from tinyddpm.forward import q_marginal, q_sample, q_step
 from tinyddpm.gaussian import Gaussian
 from tinyddpm.guidance import Labels
+from tinyddpm.interchange import load_diffusers
 from tinyddpm.latent import Autoencoder, fit_autoencoder
 from tinyddpm.latent_ddpm import LatentDDPM
 from tinyddpm.loss import simple_loss, vlb_weight
@@ -22,6 +23,7 @@ from tinyddpm.sampling import sample, sample_ddim
 from tinyddpm.schedule import Schedule
 from tinyddpm.text import Text
 from tinyddpm.training import fit
+from tinyddpm.unet2d import UNet2D
 
 __version__ = "0.1.0"  # the one place: pyproject.toml reads it here
 
@@ -36,6 +38,7 @@ __all__ = [
     "Schedule",
     "Text",
     "UNet",
+    "UNet2D",
     "bits_per_dim",
     "data",
     "discretised_log_prob",
@@ -45,6 +48,7 @@ __all__ = [
     "fit",
     "fit_autoencoder",
     "load",
+    "load_diffusers",
     "load_pretrained",
     "metrics",
     "p_step",

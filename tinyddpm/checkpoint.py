@@ -49,7 +49,7 @@ class Run:
         settings: what must be the same when it goes on, by name: plain values.
         step, steps: how many steps are done, and how many there will be.
         losses: (step,), of the steps that are done.
-        first: the first example of the data.
+        data: (4,), what the data are known by: `examples.Survey.known`.
         average: the moving average of the weights, by name.
         adam: the state of the optimiser: for each parameter, by its number, what Adam keeps.
         random: the states of the generators, by the type of their device.
@@ -59,7 +59,7 @@ class Run:
     step: int
     steps: int
     losses: Tensor
-    first: Tensor
+    data: Tensor
     average: Tensors
     adam: dict[int, Tensors]
     random: Tensors
@@ -239,7 +239,7 @@ def _taken_apart(saved: Checkpoint) -> tuple[Tensors, dict[str, Any]]:
     if saved.dtype is not None:
         info["dtype"] = saved.dtype
     if run := saved.run:
-        tensors |= _under("average", run.average) | _under("random", run.random) | {"losses": run.losses, "first": run.first}
+        tensors |= _under("average", run.average) | _under("random", run.random) | {"losses": run.losses, "data": run.data}
         for number, state in run.adam.items():
             tensors |= _under(f"adam/{number}", state)
         info |= {"step": run.step, "steps": run.steps, "training": run.settings}
@@ -254,7 +254,7 @@ def _put_together(tensors: Tensors, info: dict[str, Any]) -> Checkpoint:
             number, entry = name.split("/")
             adam.setdefault(int(number), {})[entry] = value
         average, random = _below("average", tensors), _below("random", tensors)
-        run = Run(info["training"], info["step"], info["steps"], tensors["losses"], tensors["first"], average, adam, random)
+        run = Run(info["training"], info["step"], info["steps"], tensors["losses"], tensors["data"], average, adam, random)
     return Checkpoint(
         info["description"], _below("weights", tensors), None if example is None else tuple(example), run, info.get("dtype")
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from torch import Tensor, nn
 
-from tinyddpm import checkpoint
+from tinyddpm import checkpoint, interchange
 from tinyddpm._checks import (
     Time,
     check_batch,
     check_choice,
     check_count,
+    check_finite,
     check_generator,
     check_range,
     check_time,
@@ -34,6 +36,8 @@ from tinyddpm.posterior import Variance
 from tinyddpm.sampling import sample, sample_ddim
 from tinyddpm.schedule import Schedule
 
+NOISE = 0.02  # the most that alpha_bar[T] may be: two modes of 0.9 and 0.1 then come out right to a hundredth
+
 
 @known_base
 class DDPM(nn.Module):
@@ -47,6 +51,9 @@ class DDPM(nn.Module):
         variance: the variance of the reverse steps, "beta" or "beta_tilde", as for `p_step`.
         clip: if the data lie in a range, such as (-1, 1), then that range: whatever the network predicts, its x_0 is
             cut off there, in sampling and in the bound. Right for pictures, wrong for data without bounds.
+        shift, scale: numbers, or tensors or sequences that match an example, such as x0.mean(0) and x0.std(0) of points
+            (n, d), scale above 0: for data of another size than 1, all else is about (x_0 - shift) / scale, and samples are turned
+            back. What lies between, such as `x_T`, `clip` and what `eps` and `x0` take and answer, is in that size. Eq. (8.12)
 
     Attributes:
         example_shape: the shape of one example, such as (1, 8, 8), once `fit` has seen the data; else None.
@@ -57,9 +64,13 @@ class DDPM(nn.Module):
         torch.Size([5, 2])
     """
 
+    shift: Tensor | None
+    scale: Tensor | None
+
     def __init__(
         self, model: Model, schedule: Schedule, predict: Predict = "eps", variance: Variance = "beta",
-        clip: tuple[float, float] | None = None,
+        clip: tuple[float, float] | None = None, shift: float | Sequence[float] | Tensor | None = None,
+        scale: float | Sequence[float] | Tensor | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         check_type("schedule", schedule, Schedule)
@@ -69,6 +80,8 @@ class DDPM(nn.Module):
         self.model: Any = model
         self.schedule, self.predict, self.variance = schedule, predict, variance
         self.clip = None if clip is None else check_range("clip", clip)
+        self.register_buffer("shift", _size("shift", shift, scale, 0.0), persistent=False)  # the description of a checkpoint has it
+        self.register_buffer("scale", _size("scale", scale, shift, 1.0), persistent=False)
         self.example_shape: tuple[int, ...] | None = None
 
     def forward(
@@ -91,7 +104,24 @@ class DDPM(nn.Module):
 
     def _error(self, x0: Tensor, t: Tensor, eps: Tensor, c: Tensor | None = None) -> Tensor:
         model = self.model if c is None else partial(self.model, c=c)
-        return error(self.schedule, model, self.predict, x0, t, eps)
+        return error(self.schedule, model, self.predict, self._standardised(x0), t, eps)
+
+    def _standardised(self, x: Tensor) -> Tensor:
+        if self.scale is None or self.shift is None:
+            return x
+        self._check_size(x.shape[1:])
+        return (x - self.shift.to(x)) / self.scale.to(x)
+
+    def _in_their_units(self, z: Tensor) -> Tensor:
+        return z if self.scale is None or self.shift is None else self.shift.to(z) + self.scale.to(z) * z
+
+    def _check_size(self, example: Sequence[int]) -> None:
+        """An example of this shape can be shifted and scaled."""
+        for name, size in (("shift", self.shift), ("scale", self.scale)):
+            if size is not None and not all(a in (1, b) for a, b in zip(reversed(size.shape), reversed(example), strict=False)):
+                raise ValueError(f"{name} has shape {tuple(size.shape)}, expected that of an example, {tuple(example)}, or ()")
+            if size is not None and size.ndim > len(example):
+                raise ValueError(f"{name} has shape {tuple(size.shape)}, expected that of an example, {tuple(example)}, or ()")
 
     if TYPE_CHECKING:  # for type checkers, which otherwise know nothing of a call of a module
         __call__ = forward
@@ -163,7 +193,7 @@ class DDPM(nn.Module):
             >>> ddpm.given(3, guidance=2.0).sample((5, 2)).shape
             torch.Size([5, 2])
         """
-        made = DDPM(told(self.model, c, guidance, negative), self.schedule, self.predict, self.variance, self.clip)
+        made = DDPM(**{**self.arguments, "model": told(self.model, c, guidance, negative)})
         made.example_shape = self.example_shape
         return made.train(self.training)
 
@@ -210,9 +240,17 @@ class DDPM(nn.Module):
             raise ValueError(
                 f"guidance = {self.model.guidance}: the bound is that of a chain that was trained for it, with guidance 1"
             )
+        if levels is not None and self.scale is not None:
+            raise ValueError(f"levels = {levels} with a scale: levels lie in [-1, 1], expected a model of data as they are")
         with in_mode(self, training=False):
             asked = self._asked_for
-            return vlb_terms(self.schedule, asked, x0, self.variance, levels, eps, generator=generator, progress=progress)
+            if self.scale is None:
+                return vlb_terms(self.schedule, asked, x0, self.variance, levels, eps, generator=generator, progress=progress)
+            check_batch("x0", x0)
+            z = self._standardised(x0)
+            found = vlb_terms(self.schedule, asked, z, self.variance, None, eps, generator=generator, progress=progress)
+            wider = self.scale.double().log().expand(x0.shape[1:]).sum()  # a density of x_0, not of z
+            return VLB(found.L_T, found.L_t, found.L_0 + wider.to(found.L_0))
 
     def save(self, path: Where) -> None:
         """Writes the network's weights and all that is needed to use them to the folder `path`; `load` reads it.
@@ -228,10 +266,36 @@ class DDPM(nn.Module):
         check_type("ddpm.model", self.model, nn.Module)
         checkpoint.write(path, checkpoint.of(self, self.example_shape))
 
+    def to_diffusers(self, folder: Where) -> None:
+        """Writes the model to a new folder in the layout of diffusers, which `load_diffusers` and diffusers itself read.
+
+        There, `from_pretrained` of UNet2DModel, DDPMScheduler and DDPMPipeline takes the folder. Weights are written in float32,
+        the schedule as its variances. `save` keeps more: any network, any precision, a scale.
+
+        Args:
+            folder: where to write; it is made if it is missing.
+
+        Raises:
+            TypeError: the network is not a `UNet2D`, the one here that diffusers has too.
+            ValueError: there is a `scale`, or a `clip` that is not as far below 0 as above.
+            FileExistsError: a file that would be written is there already.
+            OSError: it cannot be written, because the disk is full for instance; none of its files is there then.
+
+        Example:
+            >>> levels = {"block_out_channels": [8], "down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"]}
+            >>> ddpm = DDPM(td.UNet2D(norm_num_groups=4, **levels), Schedule.cosine(T=20), predict="v")
+            >>> ddpm.to_diffusers(folder)
+            >>> td.load_diffusers(folder).predict
+            'v'
+        """
+        interchange.to_diffusers(self, folder)
+
     @property
     def arguments(self) -> dict[str, Any]:
         """How it was made."""
-        return {name: getattr(self, name) for name in ("model", "schedule", "predict", "variance", "clip")}
+        given = ("model", "schedule", "predict", "variance", "clip")
+        size = {} if self.scale is None or self.shift is None else {"shift": self.shift.tolist(), "scale": self.scale.tolist()}
+        return {**{name: getattr(self, name) for name in given}, **size}
 
     def _walked(
         self, sampler: Callable[..., Tensor], how: tuple[Any, ...], shape: Sequence[int], x_T: Tensor | None,
@@ -241,7 +305,8 @@ class DDPM(nn.Module):
         with in_mode(self, training=False):
             start = self._start(shape, x_T, generator)
             x = sampler(self.schedule, self._asked_for, start, *how, generator=generator, **options)
-        return x if self.clip is None or self._own("eps") else x.clamp(*self.clip)  # our own eps is cut off all the way
+        x = x if self.clip is None or self._own("eps") else x.clamp(*self.clip)  # our own eps is cut off all the way
+        return self._in_their_units(x)
 
     def _start(self, shape: Sequence[int], x_T: Tensor | None, generator: torch.Generator | None) -> Tensor:
         shape = (shape,) if isinstance(shape, int) else shape
@@ -249,13 +314,36 @@ class DDPM(nn.Module):
             raise wrong_type("shape", shape, "a tuple such as (64, 1, 8, 8)")
         check_generator(generator)
         size = tuple(check_count("shape", side) for side in shape)
+        self._check_size(size[1:])
         if x_T is None:
+            left = float(self.schedule.alpha_bar[-1])
+            if left > NOISE:
+                warnings.warn(
+                    f"alpha_bar[T] = {left:.3g}: so much of the data's variance is left in x_T, and a start from N(0, I) has"
+                    f" none of it, so that samples come out wrong. Take a schedule that ends below {NOISE}, such as"
+                    f" Schedule.cosine({self.schedule.T}), or give x_T",
+                    stacklevel=4,
+                )
             like = next((p for p in self.parameters() if p.is_floating_point()), self.schedule.beta.float())
             return standard_normal(like.new_empty(size), generator)
         check_type("x_T", x_T, Tensor)
         if x_T.shape != size:
             raise ValueError(f"x_T has shape {tuple(x_T.shape)}, expected {size}, the given shape")
         return x_T
+
+
+def _size(name: str, value: Any, other: Any, default: float) -> Tensor | None:
+    """A shift or a scale as a tensor, the default where only the other one is given; None where neither is."""
+    if value is None:
+        return None if other is None else torch.tensor(default)
+    try:
+        size = torch.as_tensor(value).detach().clone().float()
+    except (TypeError, ValueError, RuntimeError) as wrong:
+        raise TypeError(f"{name} = {value!r} is of type {type(value).__name__}, expected numbers") from wrong
+    check_finite(name, size)
+    if name == "scale" and not (size > 0).all():
+        raise ValueError(f"scale = {value!r} has a number that is not above 0")
+    return size
 
 
 OWN = {"forward": DDPM.forward, "eps": DDPM.eps}

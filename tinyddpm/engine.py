@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -16,11 +18,12 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tinyddpm import checkpoint as checkpoints
-from tinyddpm._checks import check_count, check_flag, check_number, check_path, check_seed, shown
+from tinyddpm._checks import check_callable, check_count, check_flag, check_number, check_path, check_seed, shown
 from tinyddpm._model import in_mode
 from tinyddpm._progress import bar
 from tinyddpm._registry import differences, plain_name
 from tinyddpm.checkpoint import Checkpoint, Where
+from tinyddpm.examples import Survey
 
 WARM_UP = 100  # steps over which the learning rate rises
 LOOK = 20  # steps between two looks at the loss, or a hundredth of all, if that is more: on a GPU each means to wait for it
@@ -29,8 +32,8 @@ LOOK = 20  # steps between two looks at the loss, or a hundredth of all, if that
 def train(
     thing: nn.Module,
     loss: Callable[..., Tensor],
-    batches: Callable[[torch.device], Iterator[tuple[Tensor, ...]]],
-    first: Tensor,
+    batches: Callable[[torch.device, slice, int], Iterator[tuple[Tensor, ...]]],
+    found: Survey,
     description: dict[str, Any],
     *,
     steps: int,
@@ -45,6 +48,7 @@ def train(
     progress: bool,
     device: torch.device | str | None,
     mixed_precision: bool | None,
+    callback: Callable[[int, Tensor], object] | None = None,
     **same: Any,
 ) -> Tensor:
     """Trains a thing: Adam on the loss of one batch after the other. Eqs. (5.3) and (5.4)
@@ -52,9 +56,10 @@ def train(
     Args:
         thing: its parameters are trained; afterwards they are the average.
         loss: the loss of a batch, a scalar: loss(*batch) calls the thing, or a part of it.
-        batches: called with a device, it yields batches made there, without end: tuples of tensors of `batch_size` rows. It draws
-            from PyTorch's default generators alone, which the run seeds and keeps in its checkpoints.
-        first: the first example of the data, by which a checkpoint knows them again.
+        batches: called with a device, the rows of a batch that are this process's, and how many steps are done, it yields batches
+            made there, without end: tuples of tensors of these rows of `batch_size`. It draws from PyTorch's default generators
+            alone, which the run seeds and keeps in its checkpoints, or by the number of the step.
+        found: a look at the data, by which a checkpoint knows them again.
         description: what is trained, as `describe` puts it.
         steps, ...: as for `fit`.
         same: what else must be the same when a run is resumed, in plain values.
@@ -68,6 +73,8 @@ def train(
     for name, folder in (("checkpoint", checkpoint), ("resume", resume)):
         if folder is not None:
             check_path(name, folder)
+    if callback is not None:
+        check_callable("callback", callback)
     if not 0 <= check_number("ema", ema, -math.inf, math.inf) < 1:
         raise ValueError(f"ema = {ema} is outside [0, 1)")
     steps, save_every = check_count("steps", steps), check_count("save_every", save_every)
@@ -76,14 +83,16 @@ def train(
     settings = {"batch_size": batch_size, "lr": lr, "ema": float(ema), "seed": seed, "max_grad_norm": max_grad_norm, **same}
 
     with _processes(batch_size) as (rank, world), _at(thing, device) as place, _seeded(seed, place), ExitStack() as held:
-        run = _Training(thing, description, settings, first.detach().cpu(), steps, place, world)
-        if checkpoint is not None and not _same(checkpoint, resume) and checkpoints.is_begun(checkpoint):
+        run = _Training(thing, description, settings, found, steps, place, world)
+        anew = checkpoint is not None and not _same(checkpoint, resume)
+        if checkpoint is not None and anew and checkpoints.is_begun(checkpoint):
             raise FileExistsError(f"{checkpoint} has a checkpoint already: resume it, remove it, or name another folder")
         if world > 1:
             distributed.barrier()  # until all have looked, none may write
         if resume is not None:
             run.load(resume)
-        if checkpoint is not None and not _same(checkpoint, resume):
+        stop = held.enter_context(_Stop(checkpoint))
+        if checkpoint is not None and anew:
             run.save(checkpoint, rank)  # so that there is one to resume from the start, and a bad folder is found at once
         if checkpoint is not None and rank == 0:
             held.enter_context(checkpoints.writing(checkpoint))
@@ -92,13 +101,12 @@ def train(
         source = place if place.type == "cuda" else torch.device("cpu")  # of the data and of the randomness
         bf16 = has_bf16(place) if mixed_precision is None else mixed_precision
         precision = torch.autocast(place.type, torch.bfloat16) if bf16 else None
-        weights, drawn, look = [*thing.parameters()], batches(source), max(LOOK, steps // 100)
-        parts = world > 1 or source != place  # whether a batch must be shared out, or go elsewhere
+        weights, drawn, look = [*thing.parameters()], batches(source, mine, run.step), max(LOOK, steps // 100)
         steps_left = bar(range(run.step, steps), progress and rank == 0, "training", initial=run.step, total=steps)
         for step in steps_left:
             batch = next(drawn)
-            if parts:
-                batch = tuple(part[mine].to(place) for part in batch)
+            if source != place:
+                batch = tuple(part.to(place) for part in batch)
             if precision:
                 with precision:
                     value = loss_of(*batch)
@@ -112,12 +120,61 @@ def train(
                 run.check()
                 if progress and rank == 0:
                     steps_left.set_postfix(loss=f"{run.losses[step + 1 - look : step + 1].mean():.4f}")
-            if checkpoint is not None and (run.step % save_every == 0 or run.step == steps):
+            if callback is not None and rank == 0:
+                callback(run.step, value.detach())
+            stopped = stop.asked(place, world) if world == 1 or run.step % look == 0 else False
+            if checkpoint is not None and (run.step % save_every == 0 or run.step == steps or stopped):
                 run.save(checkpoint, rank)
+            if stopped:
+                raise Stopped(run.step, checkpoint, stop.signum)
         run.check(weights=True)
         run.use_average()
         run.optimizer.zero_grad()  # no gradient is left for what comes after
         return run.losses_of_all().cpu()
+
+
+class Stopped(KeyboardInterrupt):
+    """A training has been stopped, by Ctrl-C or by SIGTERM, and has kept what it had.
+
+    Attributes:
+        step: how many steps are done.
+        signum: the signal, 2 or 15.
+    """
+
+    def __init__(self, step: int, checkpoint: Where | None, signum: int) -> None:
+        super().__init__(f"stopped after step {step}, which is saved in {checkpoint}")
+        self.step, self.signum = step, signum
+
+
+class _Stop:
+    """While a training keeps checkpoints, Ctrl-C and SIGTERM let it end its step; the second time they end it at once."""
+
+    def __init__(self, checkpoint: Where | None) -> None:
+        self.signum = 0
+        self.active = checkpoint is not None and threading.current_thread() is threading.main_thread()
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Stop:
+        if self.active:
+            self.before = {which: signal.signal(which, self._called) for which in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for which, handler in self.before.items():
+            signal.signal(which, handler)
+
+    def _called(self, signum: int, _: object) -> None:
+        self.signum = signum
+        signal.signal(signum, self.before[signum])
+
+    def asked(self, place: torch.device, world: int) -> bool:
+        """Whether to stop now, as one of several processes, which all have to ask."""
+        if world == 1:
+            return self.signum != 0
+        which = torch.tensor(self.signum, device=place)
+        distributed.all_reduce(which, distributed.ReduceOp.MAX)
+        self.signum = int(which)
+        return self.signum != 0
 
 
 def has_bf16(place: torch.device) -> bool:
@@ -154,12 +211,12 @@ class _Training:
         thing: nn.Module,
         description: dict[str, Any],
         settings: dict[str, Any],
-        first: Tensor,
+        found: Survey,
         steps: int,
         place: torch.device,
         world: int,
     ) -> None:
-        self.thing, self.description, self.settings, self.first = thing, description, settings, first
+        self.thing, self.description, self.settings, self.found = thing, description, settings, found
         self.place, self.world, self.step, self.good = place, world, 0, 0
         self.losses = torch.zeros(steps, device=place)
         fused = place.type in ("cpu", "cuda")  # one call for all weights: faster, and nothing else
@@ -204,10 +261,8 @@ class _Training:
             random["cuda"] = torch.cuda.get_rng_state(self.place)
         average = {**weights, **{name: self.averages[i] for name, i in self._names()}}
         adam = self.optimizer.state_dict()["state"]
-        run = checkpoints.Run(self.settings, self.step, len(self.losses), losses, self.first, average, adam, random)
-        checkpoints.write(
-            path, Checkpoint(self.description, weights, tuple(self.first.shape), run, checkpoints.dtype_of(self.thing))
-        )
+        run = checkpoints.Run(self.settings, self.step, len(self.losses), losses, self.found.known, average, adam, random)
+        checkpoints.write(path, Checkpoint(self.description, weights, self.found.shape, run, checkpoints.dtype_of(self.thing)))
 
     def load(self, path: Where) -> None:
         """Takes up a run where a checkpoint has left it."""
@@ -220,9 +275,9 @@ class _Training:
             name, *values = different
             saved_one, own = (value if isinstance(value, str) else shown(value) for value in values)
             raise ValueError(f"{name} = {saved_one} in the checkpoint in {path}, expected {own} as in this run")
-        first = run.first.to(self.first)
-        if not torch.allclose(first, self.first, rtol=0, atol=1e-4):  # another machine may compute other last digits
-            raise ValueError(f"the checkpoint in {path} is of a run with other data: the first example of x0 is another")
+        rounding = 1e-5 * self.found.size  # another machine may sum up in another order
+        if not torch.allclose(run.data, self.found.known, rtol=0, atol=rounding):
+            raise ValueError(f"the checkpoint in {path} is of a run with other data, though of as many examples")
         if run.step > len(self.losses):
             raise ValueError(f"the checkpoint in {path} is after step {run.step}, expected at most steps = {len(self.losses)}")
         checkpoints.load_weights(self.thing, saved.weights, path)

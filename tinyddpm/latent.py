@@ -23,6 +23,7 @@ from tinyddpm._checks import (
 from tinyddpm._random import standard_normal
 from tinyddpm._registry import describe, known
 from tinyddpm.checkpoint import Where
+from tinyddpm.examples import survey
 from tinyddpm.gaussian import Gaussian
 
 PATCH = 4  # pixels on a side that become one place before the first convolution
@@ -212,16 +213,16 @@ def fit_autoencoder(
     autoencoder._check("x0", x0)
     check_finite("x0", x0)
 
-    def batches(place: torch.device) -> Iterator[tuple[Tensor, ...]]:
+    def batches(place: torch.device, mine: slice, _: int) -> Iterator[tuple[Tensor, ...]]:
         """Pictures, and noise for their codes, without end."""
         data = x0.detach().to(place)
         shape = (batch_size, *autoencoder._code_shape(x0)[1:])
         while True:
-            x = data[torch.randint(len(data), (batch_size,), device=place)]
-            yield x, torch.randn(shape, dtype=x.dtype, device=place)
+            x = data[torch.randint(len(data), (batch_size,), device=place)[mine]]
+            yield x, torch.randn(shape, dtype=x.dtype, device=place)[mine]
 
     losses = engine.train(
-        autoencoder, autoencoder._loss, batches, x0[0], describe(autoencoder), steps=steps, batch_size=batch_size, lr=lr,
+        autoencoder, autoencoder._loss, batches, survey("x0", x0), describe(autoencoder), steps=steps, batch_size=batch_size, lr=lr,
         ema=ema, seed=seed, checkpoint=checkpoint, resume=resume, progress=progress, max_grad_norm=max_grad_norm,
         save_every=save_every, device=device, mixed_precision=mixed_precision, data=list(x0.shape),
     )  # fmt: skip

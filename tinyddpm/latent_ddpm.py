@@ -128,7 +128,7 @@ class LatentDDPM(nn.Module):
 def _up_to(ddpm: DDPM, t: int) -> DDPM:
     """The same chain from step t on down: its first t steps are a chain of their own."""
     schedule = Schedule(ddpm.schedule.beta[1 : t + 1])
-    return DDPM(ddpm.model, schedule, ddpm.predict, ddpm.variance, ddpm.clip)
+    return DDPM(**{**ddpm.arguments, "schedule": schedule})
 
 
 def _check_start(start: Tensor, n: int, shape: tuple[int, ...]) -> None:
