@@ -8,8 +8,10 @@ import pickle
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +20,17 @@ import torch
 from PIL import Image
 
 import tinyddpm as td
-from tinyddpm import cli
+from tinyddpm import _output, cli
 from tinyddpm.cli import main
+from tinyddpm.examples import numbers
 
 ROOT = Path(td.__file__).parents[1]
 OPTIONS = {
     "draw": "--out --n --guidance --steps --negative --start --strength --model --seed",
     "sample": "--out --n --shape --steps --eta --label --guidance --seed",
-    "train": "--out --labels --steps --resume --batch-size --lr --ema --seed --T --schedule --predict --width --save-every",
-    "bound": "--data --levels --n --seed",
+    "train": "--out --labels --size --channels --steps --resume --batch-size --lr --ema --seed --T --schedule --predict --width"
+    " --save-every",
+    "bound": "--data --channels --levels --n --seed",
 }
 TINY = "--steps 2 --batch-size 4 --width 8 --T"
 
@@ -45,9 +49,12 @@ def files():
     np.save("solid.npy", random.standard_normal((40, 3)).astype(np.float32))
     np.save("grey.npy", random.integers(0, 256, (12, 8, 8), dtype=np.uint8))
     np.save("colour.npy", random.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8))
-    np.save("odd.npy", np.zeros((3, 9, 9), np.uint8))
     np.save("row.npy", np.zeros((3, 8), np.uint8))
-    np.save("bright.npy", random.integers(0, 256, (9, 1, 8, 8)))
+    np.save("bright.npy", random.integers(0, 300, (9, 1, 8, 8)))
+    np.save("unclear.npy", np.zeros((9, 8, 8, 8), np.uint8))
+    Path("photos").mkdir()
+    for i in range(4):
+        Image.fromarray(random.integers(0, 256, (8, 8), dtype=np.uint8)).save(f"photos/{i}.png")
     np.save("nan.npy", np.array([[0, 1], [np.nan, 0]]))
     np.save("inf.npy", np.array([[0, 1], [1e300, 0]]))
     np.save("none.npy", np.zeros((0, 2)))
@@ -149,6 +156,12 @@ def seeded(seed):
     return torch.Generator().manual_seed(seed)
 
 
+def size(path):
+    """The shift and the scale of the points in a file."""
+    x = torch.from_numpy(np.load(path))
+    return {"shift": x.mean(0), "scale": x.std(0, correction=0)}
+
+
 def weights(path):
     return torch.cat([p.detach().flatten() for p in td.load(path).parameters()])
 
@@ -229,13 +242,14 @@ def test_the_grid_shows_the_samples(good, model, channels):
 @pytest.mark.parametrize(("shape", "zoom"), [((1, 3, 64, 64), 1), ((4, 1, 16, 8), 4), ((1, 1, 200, 100), 1)])
 def test_pictures_are_64_pixels_high_or_as_high_as_they_are(good, monkeypatch, shape, zoom):
     monkeypatch.setattr(td.DDPM, "sample", lambda *_, **__: torch.zeros(shape))
-    good("sample colour --out grid.png")
+    good(f"sample colour --out grid.png --n {shape[0]}")
     assert (pixels("grid.png") == td.pictures.grid(torch.zeros(shape), zoom=zoom)).all()
 
 
 def test_points_are_dark_where_they_are(good, monkeypatch):
-    """x goes right and y goes up, from -3 to 3."""
+    """x goes right and y goes up, from -3 to 3 times the scale of the data that the model was trained on."""
     cloud = torch.tensor([1.5, -0.75]) + 0.1 * torch.randn(5000, 2, generator=seeded(0))
+    cloud = torch.tensor(td.load("points").arguments["shift"]) + torch.tensor(td.load("points").arguments["scale"]) * cloud
     monkeypatch.setattr(td.DDPM, "sample", lambda *_, **__: cloud)
     good("sample points --out points.png")
     dark = 255.0 - pixels("points.png")
@@ -277,15 +291,17 @@ def test_bytes_become_the_range_from_minus_1_to_1(fitted):
     grey, colour = np.load("grey.npy").astype(np.float64), np.load("colour.npy").astype(np.float64)
     for name, bytes_ in {"grey": grey[:, None], "colour": colour.transpose(0, 3, 1, 2)}.items():
         x0 = fitted(f"{name}.npy")[1]
-        assert x0.dtype == torch.float32 and x0.aminmax() == (-1, 1)
-        np.testing.assert_allclose(x0, bytes_ / 255 * 2 - 1, rtol=0, atol=1e-7)
+        assert x0.dtype == torch.uint8  # one byte for each number, until it is in a batch
+        np.testing.assert_allclose(numbers(x0, torch.float32), bytes_ / 255 * 2 - 1, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", "<f2", "<i8", "<u2"])
 def test_numbers_stay_as_they_are(fitted, dtype):
-    numbers = np.array([[1, 2], [300, 4]], dtype)
-    np.save("numbers.npy", numbers)
-    assert fitted("numbers.npy")[1].tolist() == numbers.tolist()
+    points = np.array([[1, 2], [300, 4]], dtype)
+    np.save("numbers.npy", points)
+    ddpm, x0, _, _ = fitted("numbers.npy")
+    assert x0.tolist() == points.tolist()
+    assert ddpm.arguments["shift"] == [150.5, 3.0] and ddpm.arguments["scale"] == [149.5, 1.0]
 
 
 @pytest.mark.parametrize("name", ["eight_gaussians", "two_moons", "swiss_roll", "checkerboard"])
@@ -307,10 +323,11 @@ def test_digits_are_those_to_train_with(fitted):
         ((5, 3, 16, 16), td.UNet, {"channels": 3, "width": 32, "levels": 2}),
         ((5, 1, 28, 28), td.UNet, {"channels": 1, "width": 32, "levels": 3}),
         ((5, 3, 64, 64), td.UNet, {"channels": 3, "width": 32, "levels": 4}),
+        ((5, 1, 8, 40), td.UNet, {"channels": 1, "width": 32, "levels": 4}),
     ],
 )
 def test_the_network_suits_the_data(fitted, shape, network, arguments):
-    np.save("x.npy", np.zeros(shape))
+    np.save("x.npy", np.full(shape, -0.5))
     ddpm, _, _, _ = fitted("x.npy")
     assert type(ddpm.model) is network and ddpm.model.arguments == arguments
     assert ddpm.clip == ((-1, 1) if network is td.UNet else None)  # pictures lie in a range, points do not
@@ -318,10 +335,23 @@ def test_the_network_suits_the_data(fitted, shape, network, arguments):
 
 def test_defaults_are_those_in_the_help(fitted):
     ddpm, _, steps, more = fitted("points.npy")
-    assert (ddpm.schedule.T, ddpm.predict, steps) == (200, "eps", 3000)
-    assert torch.equal(ddpm.schedule.beta, td.Schedule.cosine(200).beta)
+    assert (ddpm.schedule.T, ddpm.predict, steps) == (200, "v", 3000)
+    assert torch.equal(ddpm.schedule.beta, td.Schedule.lognormal(200).beta)
+    pictures = fitted("grey.npy")[0]
+    assert pictures.predict == "eps" and torch.equal(pictures.schedule.beta, td.Schedule.cosine(200).beta)
     settings = {"batch_size": 256, "lr": 0.002, "ema": 0.999, "seed": 0, "save_every": 1000}
     assert {key: more[key] for key in settings} == settings
+
+
+@pytest.mark.parametrize("T", [50, 1000])
+def test_no_sample_of_points_is_beyond_three_times_their_range(T, good):
+    """After a training that is far too short, and in the units of the data."""
+    x0 = 1000 * td.data.two_moons(2000, torch.Generator().manual_seed(0)).double().numpy() + [3000, 5000]
+    np.save("far.npy", x0)
+    good(f"train far.npy --out far --steps 60 --batch-size 128 --T {T}")
+    good("sample far --n 1000 --out far-samples.npy")
+    middle, reach = (x0.max(axis=0) + x0.min(axis=0)) / 2, np.ptp(x0, axis=0) / 2
+    assert (np.abs(np.load("far-samples.npy") - middle) < 3 * reach).all()
 
 
 def test_options_reach_the_training(fitted):
@@ -337,7 +367,7 @@ def test_training_is_fit(good):
     assert good(f"train points.npy --out new {TINY} 25 --seed 3").startswith("trained for 2 steps, loss ")
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        ddpm = td.DDPM(td.MLP(2, 8), td.Schedule.cosine(25))
+        ddpm = td.DDPM(td.MLP(2, 8), td.Schedule.lognormal(25), "v", **size("points.npy"))
     losses = td.fit(ddpm, torch.from_numpy(np.load("points.npy")).float(), 2, batch_size=4, seed=3, progress=False)
     assert torch.equal(weights("new"), torch.cat([p.detach().flatten() for p in ddpm.parameters()]))
     assert f"loss {losses.mean():.4f}" in good(f"train points.npy --out again {TINY} 25 --seed 3")
@@ -367,7 +397,7 @@ def test_labels_are_told_and_what_is_drawn_is_what_was_asked_for(good):
     good(f"train points.npy --labels labels.npy --out new {TINY} 25 --seed 3")
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        ddpm = td.DDPM(td.MLP(2, 8, condition=td.Labels(3)), td.Schedule.cosine(25))
+        ddpm = td.DDPM(td.MLP(2, 8, condition=td.Labels(3)), td.Schedule.lognormal(25), "v", **size("points.npy"))
     x0 = torch.from_numpy(np.load("points.npy")).float()
     td.fit(ddpm, x0, 2, batch_size=4, seed=3, progress=False, c=torch.arange(40) % 3)
     assert torch.equal(weights("new"), torch.cat([p.detach().flatten() for p in ddpm.parameters()]))
@@ -564,7 +594,8 @@ ERRORS = [
     ("sample points --out x.png --n 0", "argument --n: 0 is not a whole number of 1 or more"),
     ("sample points --out x.png --n=-1", "argument --n: -1 is not"),
     ("sample points --out x.png --n many", "argument --n: many is not"),
-    ("sample points --out x.png --n 99999999999999", "allocate"),
+    ("sample points --out x.npy --n 99999999999999", "--n 99999999999999 needs 8e+05 GB for x.npy, and "),
+    ("sample grey --out x.png --n 9999999", "9999999 samples make a picture of 28468x28459 pixels, expected at most 100 million"),
     ("sample points --out x.png --steps 0", "argument --steps: 0 is not"),
     ("sample points --out x.png --steps 26", "steps = 26 is above T = 25"),
     ("sample points --out x.png --steps 5 --eta 2", "eta = 2.0 is outside 0..1"),
@@ -576,7 +607,7 @@ ERRORS = [
     ("train points.npy", "required: --out"),
     ("train faces --out new", "DATA faces is not one of digits, "),
     ("train missing.npy --out new", "No such file or directory: 'missing.npy'"),
-    ("train folder.npy --out new", "folder.npy"),
+    ("train folder.npy --out new", "the folder folder.npy holds no pictures"),
     ("train objects.npy --out new", "objects.npy is no whole file .npy of numbers"),
     ("train pickle.npy --out new", "pickle.npy is no whole file .npy of numbers"),
     ("train archive.npy --out new", "archive.npy is no whole file .npy of numbers"),
@@ -587,13 +618,26 @@ ERRORS = [
     ("train number.npy --out new", "number.npy has shape ()"),
     ("train complex.npy --out new", "dtype complex128, expected numbers"),
     ("train words.npy --out new", "expected numbers"),
-    ("train nan.npy --out new", "nan.npy has a number that is NaN or infinite"),
-    ("train inf.npy --out new", "inf.npy has a number that is NaN or infinite"),
-    ("train line.npy --out new", "DATA has shape (5,), expected points (n, d) or pictures"),
-    ("train cube.npy --out new", "DATA has shape (5, 4, 4), expected points (n, d) or pictures"),
+    ("train nan.npy --out new", "nan.npy[1] has an entry that is NaN or infinite"),
+    ("train inf.npy --out new", "inf.npy has numbers from 0 to 1e+300, more than float32 can hold"),
+    ("train line.npy --out new", "line.npy has shape (5,), expected points (n, d) or pictures"),
+    (
+        "train cube.npy --out new",
+        "cube.npy has shape (5, 4, 4): a picture in colour is (1, 5, 4, 4), and grey",
+    ),
+    ("train unclear.npy --out new", "unclear.npy has shape (9, 8, 8, 8): is that 8 channels of 8x8 pixels (--channels first), or "),
     ("train row.npy --out new", "row.npy has bytes of shape (3, 8), expected (n, height, width)"),
-    ("train odd.npy --out new", "with sides divisible by 2"),
-    ("train bright.npy --out new", "DATA has values up to 255, expected pictures as numbers in [-1, 1]"),
+    (
+        "train bright.npy --out new",
+        "bright.npy has numbers from 0 to 299, expected pictures as numbers in [-1, 1], in ",
+    ),
+    (
+        "train photos --out photos --resume --size 8",
+        "--size cannot be chosen with --resume: the run in photos",
+    ),
+    ("train points.npy --size 8 --out new", "--size is for a folder of pictures, and points.npy is none"),
+    ("train photos --labels --out new", "photos/0.png is in no subfolder of photos, whose name would be its label"),
+    ("train plain --out new", "the folder plain holds no pictures"),
     ("train grey.npy --out new --width 3", "width = 3 is not a multiple of 8"),
     ("train points.npy --out new --width 0", "argument --width: 0 is not"),
     ("train points.npy --out new --steps 0", "argument --steps: 0 is not"),
@@ -626,8 +670,8 @@ ERRORS = [
     ("bound points --data nan.npy", "NaN or infinite"),
     ("bound points --data none.npy", "none.npy has shape (0, 2)"),
     ("bound points --data number.npy", "number.npy has shape ()"),
-    ("bound points --data grey.npy", "expected (batch, 2)"),
-    ("bound points --data points.npy --levels 17", "which is none of 17 equally spaced levels"),
+    ("bound points --data grey.npy", "grey.npy has examples of shape (1, 8, 8), expected (2,) as points"),
+    ("bound points --data points.npy --levels 17", "levels = 17 with a scale: levels lie in [-1, 1]"),
     ("bound grey --data grey.npy --levels 17", "which is none of 17 equally spaced levels"),
     ("bound grey --data grey.npy --levels 1", "levels = 1 is below 2"),
     ("bound grey --data grey.npy --levels 0", "argument --levels: 0 is not"),
@@ -721,6 +765,125 @@ def test_ctrl_c_is_130_without_a_traceback(run, monkeypatch, command):
 def shell(command):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run([sys.executable, "-m", "tinyddpm", *command.split()], env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_last_step_and_says_how_to_go_on(good, which):
+    """The command that it says, run as it is, ends in the weights of a run that nobody stopped."""
+    settings = "--batch-size 4 --width 8 --T 5 --save-every 5000 --steps"
+    Path("my data").mkdir()
+    shutil.copy("points.npy", "my data/points.npy")
+    command = [sys.executable, "-m", "tinyddpm", "train", "my data/points.npy", "--labels", "labels.npy", "--out", "new"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([*command, *f"{settings} 100000".split()], env=environment, stderr=subprocess.PIPE, text=True)
+    while not Path("new/ddpm.json").exists() or td.checkpoint.read("new").run is None:
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(which)
+    _, err = process.communicate(timeout=60)
+    found = re.fullmatch(r"tinyddpm: stopped after step (\d+), which is saved in new; to go on: tinyddpm (.+)\n", err)
+    assert found and process.returncode == 128 + which
+    step = int(found[1])
+    assert td.checkpoint.read("new").run.step == step > 0
+    assert found[2] == "train 'my data/points.npy' --out new --labels labels.npy --resume"
+    good(f"{found[2]} --steps {step + 2}")
+    assert td.checkpoint.read("new").run.step == step + 2
+
+
+def test_a_signal_while_sampling_leaves_nothing_half(run, monkeypatch):
+    """Nor does a disk that is full in the middle: what was there is as it was."""
+    Path("x.npy").write_bytes(b"before")
+    sample, calls = td.DDPM.sample, []
+
+    def stopping(*args, **more):
+        calls.append(0)
+        if len(calls) == 2:
+            raise errors.pop()
+        return sample(*args, **more)
+
+    monkeypatch.setattr(td.DDPM, "sample", stopping)
+    errors = [OSError(28, "No space left on device"), KeyboardInterrupt(signal.SIGTERM)]
+    before = {*Path().rglob("*")}
+    assert run("sample points --out x.npy --n 6000") == (143, "", "tinyddpm: stopped\n")
+    calls.clear()
+    assert_one_line(run("sample points --out x.npy --n 6000"), "No space left on device")
+    assert {*Path().rglob("*")} == before and Path("x.npy").read_bytes() == b"before"
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.PNG", "x.NPY"])
+def test_many_samples_are_made_in_parts_from_one_generator(good, name):
+    good(f"sample points --out {name} --n 5003")
+    draw, model = seeded(0), td.load("points")
+    x = torch.cat([model.sample((5000, 2), generator=draw), model.sample((3, 2), generator=draw)])
+    if name.endswith("PNG"):
+        z = (x - torch.tensor(model.arguments["shift"])) / torch.tensor(model.arguments["scale"])
+        assert (pixels(name) == td.pictures.density(z)).all()
+    else:
+        np.save("expected.npy", x.numpy())
+        assert Path(name).read_bytes() == Path("expected.npy").read_bytes()
+
+
+def test_points_of_any_size_come_back_in_their_units(good):
+    ring = td.data.eight_gaussians(2000, seeded(0)).numpy()
+    np.save("far.npy", 1000 * ring + [3000, 5000])
+    good("train far.npy --out new --steps 300 --T 50 --width 32")
+    good("sample new --out x.npy --n 2000")
+    x = np.load("x.npy")
+    assert np.abs(x.mean(0) - [3000, 5000]).max() < 200 and np.abs(x.std(0) - 1000).max() < 200
+    good("sample new --out x.png --n 2000")
+    assert 0.02 < (pixels("x.png") < 255).mean() < 0.9
+
+
+def test_what_was_trained_on_a_folder_goes_on_is_drawn_and_has_a_bound(run):
+    code, _, err = run(f"train photos --out new {TINY} 3")
+    assert (code, err) == (0, "tinyddpm: photos: 4 pictures in grey of 8x8\n")
+    Image.open("photos/0.png").resize((40, 50)).save("photos/0.png")  # other pictures, still in the shape of the run
+    assert "with other data" in run("train photos --out new --resume --steps 3")[2]
+    assert run("sample new --out x.png")[0] == 0 and pixels("x.png").shape == (8 * 73, 8 * 73)
+    assert run("bound new --data photos --levels 256")[0] == 0
+
+
+def test_a_model_of_diffusers_is_one(run):
+    levels = {"block_out_channels": [8], "down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"]}
+    network = td.interchange.UNet2D(sample_size=8, in_channels=1, out_channels=1, norm_num_groups=4, **levels)
+    td.interchange.to_diffusers(td.DDPM(network, td.Schedule.cosine(5)), "theirs")
+    assert run("sample theirs --out x.npy --n 3") == (0, "3 samples are in x.npy\n", "")
+    expected = td.interchange.load_diffusers("theirs").sample((3, 1, 8, 8), generator=seeded(0))
+    assert (np.load("x.npy") == expected.numpy()).all()
+    assert run("bound theirs --data grey.npy --levels 256")[0] == 0
+
+
+def test_a_folder_of_the_name_of_a_model(run):
+    os.mkdir("digits")
+    _, _, err = run("sample digits --out x.npy --n 2 --steps 2")
+    assert "not the folder digits here, which holds no model, but the one of that name" in err
+    assert np.load("x.npy").shape == (2, 1, 8, 8)
+    shutil.rmtree("digits")
+    shutil.copytree("points", "digits")
+    _, _, err = run("sample digits --out x.npy --n 2")
+    assert "the folder digits here, and not the one" in err and np.load("x.npy").shape == (2, 2)
+
+
+def test_a_warning_is_one_line(run):
+    np.save("still.npy", np.ones((9, 2)) * [0, 1] + [[i, 0] for i in range(9)])
+    code, _, err = run(f"train still.npy --out new {TINY} 3")
+    assert code == 0 and err.count("\n") == 1
+    assert err.startswith("tinyddpm: the data have mean 0 and standard deviation 0 in coordinate 1, expected about 0 and 1")
+
+
+def test_without_a_terminal_a_line_now_and_then(run, monkeypatch):
+    monkeypatch.setattr(_output, "PAUSE", 0)
+    assert re.search(r"^tinyddpm: step 2 of 2, loss \d\.\d{4}$", run(f"train points.npy --out new {TINY} 3")[2], re.M)
+    assert "tinyddpm: 0 of 7 samples are there, the next are at t = 25 of 25\n" in run("sample points --out x.npy --n 7")[2]
+
+
+def test_output_in_an_encoding_that_lacks_the_name(run):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "cp1252", "WORLD_SIZE": "2"}
+    command = [sys.executable, "-m", "tinyddpm"]
+    done = subprocess.run([*command, "sample", "points", "--out", "图.png"], env=environment, capture_output=True)
+    assert (done.returncode, done.stdout) == (0, b"5000 samples are in \\u56fe.png\n") and Path("图.png").exists()
+    done = subprocess.run([*command, "train", "points.npy", "--out", "new"], env=environment, capture_output=True)
+    assert done.returncode == 2 and b"WORLD_SIZE = 2 is set in the environment" in done.stderr and done.stderr.count(b"\n") == 1
 
 
 def test_as_a_process_it_does_the_same(good):
