@@ -75,14 +75,14 @@ def true_points(source: Source, seed: int) -> Tensor:
     return source(POINTS, seeded(3000 + seed))
 
 
-def with_tinyddpm(schedule: td.Schedule, predict: td.ddpm.Predict) -> Method:
+def with_tinyddpm(schedule: td.Schedule, predict: td.ddpm.Predict, ema: float = 0.999) -> Method:
     """The samples of a DDPM that `td.fit` has trained."""
 
     def samples(source: Source, seed: int) -> Tensor:
         torch.manual_seed(seed)  # of the first weights
         ddpm = td.DDPM(td.MLP(), schedule, predict=predict, variance="beta_tilde")
         x0 = source(TRAINING_POINTS, seeded(1000 + seed))
-        td.fit(ddpm, x0, STEPS, BATCH, seed=seed, device="cpu", progress=False)
+        td.fit(ddpm, x0, STEPS, BATCH, ema=ema, seed=seed, device="cpu", progress=False)
         return ddpm.sample((POINTS, 2), generator=seeded(2000 + seed))
 
     return samples
@@ -99,8 +99,14 @@ def with_diffusers(source: Source, seed: int) -> Tensor:
 
 def methods(everything: bool) -> dict[str, Method]:
     """The rows of the table."""
-    rows: dict[str, Method] = {"true points": true_points, "v, cosine(200)": with_tinyddpm(td.Schedule.cosine(200), "v")}
+    rows: dict[str, Method] = {
+        "true points": true_points,
+        "v, cosine(200)": with_tinyddpm(td.Schedule.cosine(200), "v"),
+        "v, lognormal(200)": with_tinyddpm(td.Schedule.lognormal(200), "v"),
+    }
     if everything:
+        rows["v, cosine(200), no average"] = with_tinyddpm(td.Schedule.cosine(200), "v", ema=0)
+        rows["v, lognormal(200), no average"] = with_tinyddpm(td.Schedule.lognormal(200), "v", ema=0)
         rows["eps, cosine(200)"] = with_tinyddpm(td.Schedule.cosine(200), "eps")
         rows["v, linear(1000)"] = with_tinyddpm(td.Schedule.linear(1000), "v")
         rows["eps, linear(1000)"] = with_tinyddpm(td.Schedule.linear(1000), "eps")

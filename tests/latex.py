@@ -31,7 +31,7 @@ SPACING = {
 }
 RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\approx", r"\sim", r"\to"}
 NUMBER = re.compile(r"\d+(\.\d+)?")
-LETTERS = r"\\(?:alpha|beta|delta|ell|epsilon|eta|gamma|lambda|rho|sigma|theta|mu|varepsilon|tau)|[A-Za-z]"
+LETTERS = r"\\(?:alpha|beta|delta|ell|epsilon|eta|gamma|lambda|rho|sigma|theta|mu|nu|varepsilon|tau)|[A-Za-z]"
 ACCENTS = {r"\bar", r"\tilde", r"\hat"}
 FRACTIONS = {r"\frac", r"\tfrac", r"\dfrac"}
 

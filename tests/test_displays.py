@@ -37,6 +37,7 @@ KINDS = (
     "fields",
     "projected",
     "encoded",
+    "spread",
 )
 INEQUALITY = re.compile(r"\\[lg]e\b|<|>")
 
@@ -54,6 +55,7 @@ def made(kind, chapter=2):
         "fields": lambda: [worlds.Fields(seed) for seed in range(2)],
         "projected": lambda: [worlds.Projected(seed) for seed in range(3)],
         "encoded": lambda: [worlds.Encoded(seed) for seed in range(2)],
+        "spread": lambda: [worlds.Spread()],
         "words": lambda: [worlds.Words(seed) for seed in range(3)],
         "stretched": lambda: [worlds.Stretched(0)],
         "noises": lambda: [worlds.Noises(seed) for seed in range(2)],

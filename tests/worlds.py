@@ -1164,6 +1164,27 @@ class Encoded(World):
         return self.apart
 
 
+class Spread(World):
+    """The package's lognormal schedule, and the quantiles of a normal law without its tails, found by halving."""
+
+    times = (1, 20, 50)
+
+    def value(self, name, env):
+        base, n = self.split(name, env)
+        if n != env["t"]:
+            raise ValueError(f"{name} has no value here")
+        if base == r"\bar\alpha":
+            return td.Schedule.lognormal(50).alpha_bar[n].item()
+        if base == r"\nu":
+            low, high = -3.0, 3.0
+            for _ in range(60):
+                middle = (low + high) / 2
+                share = (math.erf(middle / 2**0.5) / math.erf(3 / 2**0.5) + 1) / 2  # of what lies between -3 and 3
+                low, high = (middle, high) if share < n / 50 else (low, middle)
+            return middle
+        raise ValueError(f"{name} has no value here")
+
+
 # ---- Chapter 9: words and pictures ----
 
 
