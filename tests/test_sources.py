@@ -97,6 +97,11 @@ def test_a_coordinate_that_does_not_change_keeps_its_size():
     assert (
         found.scale == [2.0, 1.0] and "coordinate 0 has mean 1e+07 and standard deviation 2 only, which float32" in found.lines[0]
     )
+    np.save("x.npy", np.array([[5.0, 1e8], [6.0, 1e8 + 1], [5.0, 1e8 - 1]]))
+    found = read("x.npy")[1]
+    assert found.lines == ["x.npy: coordinate 1 changes by less than float32 can tell at 1e+08: subtract the mean first"]
+    np.save("x.npy", np.array([[5.0, 1e8], [6.0, 1e8]]))
+    assert read("x.npy")[1].lines == []
 
 
 @pytest.mark.parametrize(
@@ -186,6 +191,10 @@ def test_an_archive_that_is_not_clear_or_broken():
     np.savez("x.npz", x=GREY, y=np.arange(4))
     with pytest.raises(ValueError, match=r"has shape \(4,\) and dtype int64, expected \(5,\) integers"):
         read("x.npz", labels=True)
+    with open("x.npz", "wb") as file:
+        np.save(file, GREY)
+    with pytest.raises(ValueError, match=r"x.npz is no file .npz of data: it is one array, whose name ends in .npy"):
+        read("x.npz")
     np.savez("x.npz", x=np.array([{}]))
     with pytest.raises(ValueError, match=r"x.npz is no file .npz of data"):
         read("x.npz")
@@ -291,6 +300,27 @@ def test_labels_are_the_names_of_subfolders():
         read("photos", labels=True)
 
 
+def test_classes_without_an_example_are_said():
+    np.save("x.npy", GREY)
+    np.save("y.npy", np.array([1, 2, 4, 4, 1]))
+    assert read("x.npy", labels="y.npy")[1].lines == ["labels: 2 of the classes 0..4 have no example, the first is 0"]
+
+
+def test_pictures_of_12_bits_in_16_are_said_to_be_dark():
+    save("photos/0.png", DEEP[0] // 16)
+    high = round(DEEP[0].max() // 16 / 257)
+    assert read("photos")[1].lines[1] == f"photos: pictures that never go above {high} of 255, which is dark"
+
+
+def test_what_is_no_picture_of_8_or_16_bits_is_left_out():
+    save("photos/0.png", DEEP[0])
+    save("photos/1.tif", DEEP[0].astype(np.int32) * 2**14)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo("photos/2.png")  # nobody writes to it
+    x, found = read("photos")
+    assert len(x) == 1 and "photos: left out, as they cannot be read: 1.tif" in found.lines[1]
+
+
 def test_a_folder_of_a_name_of_the_package():
     os.mkdir("digits")
     x, found = read("digits")
@@ -314,6 +344,7 @@ def test_a_link_in_a_circle_and_a_run_inside_are_no_pictures():
     [
         ("digits", {"size": 8}, "--size is for a folder of pictures, and digits is none"),
         ("digits", {"channels": "last"}, "--channels is for pictures in a file"),
+        ("full", {"size": 10**6}, "--size 1000000 is above 4096"),
         ("faces", {}, "DATA faces is not one of digits, "),
         ("empty", {}, "the folder empty holds no pictures"),
         ("full", {}, "there is run.json"),

@@ -37,6 +37,7 @@ EXPECTED = f"{', '.join(KNOWN)}, a folder of pictures, a picture, or a file .npy
 MANY = 1_000_000  # more classes than that are no classes: each has features of its own in the network
 OWN_SIZE = 64  # pictures that all have one size, up to this, are taken as they are
 SIZE = 32  # else: what a CPU can train on while someone waits
+LARGEST = 4096  # a side for which no machine trains such a network any more
 SMALL = 2**25  # bytes of data that are held in memory
 CLOSE = 1e-3  # a number so little outside of [-1, 1] is there by rounding
 FAR = 1e5  # a mean of so many standard deviations leaves float32 two digits or less for what differs
@@ -106,6 +107,8 @@ def source(name: str, asked: Asked) -> Source:
     album = not of_package and (path.is_dir() or suffix in SUFFIXES)
     if asked.size is not None and not album:
         raise ValueError(f"--size is for a folder of pictures, and {name} is none")
+    if asked.size is not None and asked.size > LARGEST:
+        raise ValueError(f"--size {asked.size} is above {LARGEST}")
     if asked.channels is not None and suffix not in (".npy", ".npz"):
         raise ValueError(f"--channels is for pictures in a file .npy or .npz, and {name} is none")
     if of_package:
@@ -127,6 +130,9 @@ def source(name: str, asked: Asked) -> Source:
         made.labels = _labels(_npy(asked.labels), asked.labels, name, len(made.x), asked.classes)
     elif asked.labels and made.labels is None:
         raise ValueError(f"--labels needs a file .npy of integers: {name} has no labels of its own")
+    if made.labels is not None and len(absent := made.labels.bincount().eq(0).nonzero()):
+        classes = f"0..{int(made.labels.max())}"
+        made.lines.append(f"labels: {len(absent)} of the classes {classes} have no example, the first is {int(absent[0])}")
     if isinstance(made.x, np.ndarray) and made.x.nbytes <= SMALL:
         held = _tensor(made.x)
         made.x = held.float() if held.is_floating_point() else held
@@ -180,7 +186,10 @@ def _npy(name: str) -> Array:
 def _npz(name: str, asked: Asked, lines: list[str]) -> tuple[Array, Array | None]:
     """The array in an archive that is the data, and the one of its labels if they are asked for."""
     try:
-        with np.load(name, allow_pickle=False) as archive:
+        opened: Any = np.load(name, mmap_mode="r", allow_pickle=False)
+        if isinstance(opened, np.ndarray):
+            raise ValueError("it is one array, whose name ends in .npy")
+        with opened as archive:
             keys = [*getattr(archive, "files", ())]
             found = _one([key for key in keys if not LABELS.search(key)], asked.part, r"^(x|data|images?)$")
             if found is None:
@@ -195,7 +204,7 @@ def _npz(name: str, asked: Asked, lines: list[str]) -> tuple[Array, Array | None
                 raise ValueError(f"--labels needs an array of integers of the name labels or y: it holds {', '.join(keys)}")
             labels = archive[told]
             return archive[found], labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    except (ValueError, AttributeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{name} is no file .npz of data: {error}") from error
 
 
@@ -245,6 +254,10 @@ def _points(array: Array, name: str, asked: Asked) -> Source:
         " subtract the mean first"
         for i in np.flatnonzero(~still & (np.abs(mean) > FAR * std))[:1]
     ]
+    if len(which := np.flatnonzero(still & (mean != 0))):
+        changes = np.any([(piece[:, which] != array[0, which]).any(0) for piece in pieces(array)], axis=0)
+        for i in which[changes][:1]:
+            lines.append(f"{name}: coordinate {i} changes by less than float32 can tell at {mean[i]:g}: subtract the mean first")
     return Source(array, shift=mean.tolist(), scale=np.where(still, 1, std).tolist(), lines=lines)
 
 
@@ -352,6 +365,8 @@ def _album(root: Path, asked: Asked) -> Source:
             open(root, "rb").close()  # which says so where there is none
         raise ValueError(f"{root} is no picture that can be read" if root in paths else f"no picture in {root} can be read")
     lines = [f"{root}: {_described([heads[path][0] for path in drawn], shape, asked)}"]
+    if 0 < (high := int(x.max())) < 128:
+        lines.append(f"{root}: pictures that never go above {high} of 255, which is dark")
     if clear := sum(drawn.values()):
         lines.append(f"{root}: something is transparent in {clear} of {len(drawn)}, and white behind it")
     if bad := [path for path in paths if path not in drawn]:
@@ -371,6 +386,8 @@ def _tried(read: Callable[..., Any], path: Path, *more: Any) -> Any:
 
 def _head(path: Path) -> tuple[tuple[int, int], bool]:
     """The size of a picture as it is to be seen, and whether it is grey. Its pixels are not read."""
+    if path.exists() and not path.is_file():
+        raise ValueError("a pipe, for which one would wait")
     with Image.open(path) as image:
         if image.mode == "F":
             raise ValueError("nobody can say which of its numbers is white")
@@ -402,7 +419,9 @@ def _drawn(path: Path, shape: Shape) -> tuple[Array, bool]:
         clear = False
         if image.mode.startswith("I"):  # grey in 16 bits, which Pillow would cut off
             deep = np.asarray(image, dtype=np.float64) / 257
-            image = Image.fromarray(deep.round().clip(0, 255).astype(np.uint8))
+            if deep.min() < 0 or deep.max() > 255:
+                raise ValueError("more than 16 bits, of which nobody can say which is white")
+            image = Image.fromarray(deep.round().astype(np.uint8))
         elif image.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in image.info:
             image = image.convert("RGBA")
             clear = int(np.asarray(image.getchannel("A")).min()) < 255
