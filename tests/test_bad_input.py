@@ -405,7 +405,8 @@ CASES = [
         "T": integer("T"), "max_beta": number("max_beta", 1), "s": between("s", [-0.1], "is below 0")}),
     ("Schedule.lognormal", {"T": 10}, {
         "T": integer("T"), "std": number("std"),
-        "mean": [shows("mean", "1", "a number"), *off("mean", [math.nan, math.inf], r"is outside \(-inf, inf\)")]}),
+        "mean": [shows("mean", "1", "a number"), *off("mean", [math.nan, math.inf], r"is outside \(-inf, inf\)"),
+                 (50, ValueError, r"^mean = 50\.0 with std = 1\.2 and T = 10 gives a step with a beta of 0 or 1")]}),
     ("Schedule.at", {"table": "beta", "t": t, "x": x}, {
         "table": choice("table", TABLES, ["gamma", "T", "BETA", None, ["beta"]]), "t": steps("x"),
         "x": [is_type("x", value, "a Tensor") for value in (1.0, x.numpy())], "back": choice("back", "0, 1", [2, -1, None])}),

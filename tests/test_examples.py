@@ -139,6 +139,38 @@ def die_at(last):
     return callback
 
 
+def test_a_dataset_of_one_tensor_is_of_its_rows():
+    assert same(trained(POINTS), trained(TensorDataset(torch.from_numpy(POINTS))))
+
+
+def test_longer_numbers_than_pytorch_has_are_rounded():
+    assert same(trained(POINTS), trained(POINTS.astype("g")))
+
+
+@pytest.mark.parametrize("mode", ["1", "P"])
+def test_pictures_of_a_palette_are_what_is_seen(mode):
+    """And not the numbers by which the palette has them."""
+    right = [Image.fromarray(row[0]).convert(mode) for row in BYTES]
+    seen = np.stack([np.asarray(image.convert("L"))[None] for image in right])
+    seen = seen if mode == "1" else np.repeat(seen, 3, axis=1)
+    network = lambda: td.UNet(seen.shape[1], 8, 1)  # noqa: E731
+    flipped = [image.remap_palette([*range(255, -1, -1)]) if mode == "P" else image for image in right]
+    assert same(trained(seen, fresh(network)), trained(flipped, fresh(network)))
+
+
+def test_what_is_told_besides_matters_to_a_condition_alone():
+    named = Of(POINTS, lambda row, i: (row, "cat"))
+    assert same(trained(POINTS), trained(named))
+    with pytest.raises(TypeError, match=r"^c\[0\] = 'cat' is of type str, expected an integer$"):
+        trained(named, fresh(lambda: td.MLP(2, 8, 1, condition=td.Labels(3))))
+
+
+def test_labels_may_be_an_array():
+    labels = np.arange(len(POINTS)) % 3
+    both = [fresh(lambda: td.MLP(2, 8, 1, condition=td.Labels(3))) for _ in range(2)]
+    assert same(trained(POINTS, both[0], c=labels), trained(POINTS, both[1], c=torch.from_numpy(labels)))
+
+
 # ---- the look at them ----
 
 
@@ -185,13 +217,15 @@ UNIT = np.random.default_rng(0).standard_normal((500, 2)).astype(np.float32)
         (1000 * UNIT + [3000, 5000], r"x0 has mean 4.99e\+03 and standard deviation 967 in coordinate 1, expected about 0 and 1"),
         (0.1 * UNIT, "x0 has mean -0.00878 and standard deviation 0.0984 in coordinate 0, expected about 0 and 1"),
         (UNIT + np.float32([0, 30]), "x0 has mean 30 and standard deviation 0.967 in coordinate 1, expected"),
-        (np.zeros((9, 2)), "x0 has mean 0 and standard deviation 0 in coordinate 0"),
+        (np.zeros((9, 2)), "x0 has examples that are all the same, up to rounding: there is nothing else to learn"),
+        (np.full((9, 1, 4, 4), -0.01), "x0 has examples that are all the same, up to rounding"),
         (BYTES / 255, r"x0 has numbers from 0 to 1 and none below 0: pictures are expected in \[-1, 1\]; x0 / 0.5 - 1 does that"),
         (BYTES.astype(float), r"x0 has numbers from 0 to 255 .*; x0 / 127.5 - 1 does that"),
         (BYTES.astype(float) * 300, r"x0 has numbers from 0 to 76500 and none below 0: pictures are expected in \[-1, 1\]$"),
         (UNIT, None),
         (POINTS, None),
         (BYTES, None),
+        (BYTES // 2 + 128, None),  # bright ones
         (BYTES / 127.5 - 1, None),
         (UNIT * [1, 0.01], None),  # a line is data too
         (np.float32([[50.0, 60.0]]), None),  # of one example nothing is said
@@ -222,6 +256,19 @@ def uneven(row, i):
     return torch.zeros(2 if i < 30 else 3)
 
 
+class Table:
+    """As of pandas, where [0] is a column of that name."""
+
+    def to_numpy(self):
+        return POINTS
+
+    def __len__(self):
+        return len(POINTS)
+
+    def __getitem__(self, i):
+        raise KeyError(i)
+
+
 class Stream(IterableDataset):
     def __iter__(self):
         return iter(POINTS)
@@ -236,6 +283,14 @@ class Stream(IterableDataset):
         ("x.npy", TypeError, "^x0 is of type str, expected"),
         (None, TypeError, "^x0 is of type NoneType, expected"),
         (POINTS.astype(int), TypeError, "^x0 has dtype int64, expected floating-point numbers, or pixels in 8 or 16 bits$"),
+        (np.array(3.0), ValueError, r"^x0 has shape \(\), expected \(n, \.\.\.\)$"),
+        (np.ma.array(POINTS, mask=POINTS > 0), ValueError, "^x0 has masked entries, expected numbers$"),
+        (Table(), TypeError, r"^x0 is a Table, expected an array: x0\.to_numpy\(\) is one$"),
+        (
+            torch.eye(2).to_sparse(),
+            TypeError,
+            r"^x0 has the layout torch.sparse_coo, expected a dense tensor: x0\.to_dense",
+        ),
         (POINTS[:0], ValueError, r"^x0 has shape \(0, 2\), expected at least one example$"),
         (POINTS[:, :0], ValueError, r"^x0 has shape \(300, 0\), expected at least one example$"),
         (Of(POINTS[:0]), ValueError, r"^x0 has length 0, expected at least one example$"),

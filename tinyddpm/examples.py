@@ -19,13 +19,14 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 from tinyddpm._checks import check_examples, check_finite
 
 Examples: TypeAlias = "Tensor | NDArray[Any] | Dataset[Any]"
-Batch: TypeAlias = tuple[Tensor, Tensor | None]  # examples, and what is told of them
+Batch: TypeAlias = tuple[Tensor, Any]  # examples, and what is told of them, a tensor if it can be one
 
 PIXELS = {torch.uint8: 127.5, torch.uint16: 32767.5}  # the middle of their range, which becomes 0
 LOOK = 1024  # rows that are looked at together
 PIECE = 2**21  # numbers: of large examples, fewer rows are, because meanwhile each number takes some ten times its place
 ENOUGH = 100_000_000  # numbers: of larger data, so many are looked at, in rows that are evenly spread
 LEAST, MOST = 0.05, 20.0  # of the variance of all numbers, and of the mean square of a coordinate: a schedule fits between
+ALIKE = 1e-14  # a variance over the square of a mean that is there by rounding, in float64
 FEW = 64  # examples of a Dataset that are looked at: each may be a file
 
 
@@ -36,10 +37,18 @@ def numbers(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 def check_data(name: str, x0: Any) -> None:
     """Something that examples can be drawn from."""
+    if isinstance(x0, Tensor) and x0.layout != torch.strided:
+        raise TypeError(f"{name} has the layout {x0.layout}, expected a dense tensor: {name}.to_dense() is one")
     if isinstance(x0, Tensor) and x0.dtype not in PIXELS:
         check_examples(name, x0)
         check_finite(name, x0)
         return
+    if hasattr(x0, "to_numpy"):  # a table of pandas or polars, whose [0] is a column
+        raise TypeError(f"{name} is a {type(x0).__name__}, expected an array: {name}.to_numpy() is one")
+    if isinstance(x0, np.ma.MaskedArray) and np.any(x0.mask):
+        raise ValueError(f"{name} has masked entries, expected numbers")
+    if isinstance(x0, Tensor | np.ndarray) and not x0.ndim:
+        raise ValueError(f"{name} has shape (), expected (n, ...)")
     if isinstance(x0, DataLoader):
         raise TypeError(f"{name} is a DataLoader, expected its Dataset: batches are drawn here, by as many processes as workers=")
     if isinstance(x0, IterableDataset) or not (hasattr(x0, "__len__") and hasattr(x0, "__getitem__")) or isinstance(x0, str | dict):
@@ -62,6 +71,7 @@ class Survey:
         mean, variance: of points (n, d) for each coordinate, (d,); of anything else over all numbers, (1,); float64.
         low, high: the least and the greatest number.
         known: (4,), by which the data are known again: a random projection of all of them, in float64.
+        pixels: whether they are pixels in 8 or 16 bits.
     """
 
     rows: int
@@ -71,6 +81,7 @@ class Survey:
     low: float
     high: float
     known: Tensor
+    pixels: bool = False
 
     @property
     def size(self) -> float:
@@ -87,6 +98,8 @@ def survey(name: str, x0: Examples) -> Survey:
     rows, parts = len(x0), _parts(name, x0)  # type: ignore[arg-type]
     totals: list[Tensor] = []
     for part, which in parts:
+        pixels = part.dtype in PIXELS
+        part = numbers(part, torch.float32) if pixels else part
         if not part.isfinite().all():
             bad = int(which[(~part.isfinite()).flatten(1).any(dim=1).nonzero()[0, 0].cpu()])
             raise ValueError(f"{name}[{bad}] has an entry that is NaN or infinite, expected finite numbers")
@@ -107,16 +120,16 @@ def survey(name: str, x0: Examples) -> Survey:
     mean = total / count
     variance = (squares / count - mean**2).clamp(min=0)
     many = float(count) * (len(mean) if len(shape) == 1 else 1)
-    return Survey(rows, shape, mean, variance, float(ends[0]), float(ends[1]), known / many**0.5)
+    return Survey(rows, shape, mean, variance, float(ends[0]), float(ends[1]), known / many**0.5, pixels)
 
 
 def _parts(name: str, x0: Examples) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
-    """Examples as numbers, some at a time, and which they are."""
+    """Examples as they are, some at a time, and which they are."""
     rows = len(x0)  # type: ignore[arg-type]
     if not isinstance(x0, Tensor | np.ndarray):
         which = np.unique(np.linspace(0, rows - 1, min(rows, FEW)).round().astype(np.int64))
         x, _ = _Drawn(name, x0)._examples([(int(i), int(i)) for i in which])
-        yield numbers(x, torch.promote_types(x.dtype, torch.float32) if x.is_floating_point() else torch.float32), which
+        yield x, which
         return
     each = max(1, x0[0].numel() if isinstance(x0, Tensor) else x0[0].size)
     stride = max(1, -(-rows * each // ENOUGH))
@@ -124,8 +137,7 @@ def _parts(name: str, x0: Examples) -> Iterator[tuple[Tensor, NDArray[np.int64]]
     for start in range(0, rows, together):
         which = np.arange(start, min(rows, start + together), stride)
         some = x0[start : start + together : stride]
-        x = some if isinstance(some, Tensor) else _tensor(some)
-        yield (numbers(x, torch.float32) if x.dtype in PIXELS else x), which
+        yield some if isinstance(some, Tensor) else _tensor(some), which
         forget(x0)
 
 
@@ -140,7 +152,7 @@ def warnings_of(found: Survey, shift: Any = None, scale: Any = None) -> Iterator
     mean, variance = found.mean, found.variance
     if scale is not None:
         mean, variance = (mean - _per(shift, mean)) / _per(scale, mean), variance / _per(scale, mean) ** 2
-    elif picture and found.low >= 0 and found.high > 0:
+    elif picture and found.low >= 0 and found.high > 0 and not found.pixels:
         high = next((top for top in (1, 255, 65535) if found.high <= top), None)
         hint = "" if high is None else f"; x0 / {high / 2:g} - 1 does that"
         yield f"x0 has numbers from {found.low:g} to {found.high:g} and none below 0: pictures are expected in [-1, 1]{hint}"
@@ -149,7 +161,9 @@ def warnings_of(found: Survey, shift: Any = None, scale: Any = None) -> Iterator
     worst = int(square.argmax())
     small = float((square if picture else variance).mean()) < LEAST  # pictures may all be as good as black
     large = float(square[worst]) > MOST
-    if found.rows > 1 and (small or large):
+    if found.rows > 1 and small and bool((found.variance <= ALIKE * found.mean**2).all()):
+        yield "x0 has examples that are all the same, up to rounding: there is nothing else to learn"
+    elif found.rows > 1 and (small or large):
         where = f" in coordinate {worst}" if len(square) > 1 else ""
         yield (
             f"x0 has mean {mean[worst]:.3g} and standard deviation {variance[worst].sqrt():.3g}{where}, expected about 0 and 1, as"
@@ -165,7 +179,7 @@ def _per(value: Any, like: Tensor) -> Tensor:
 
 def asked_for(
     name: str, x0: Examples, batch_size: int, seed: int, step: int, mine: slice, workers: int
-) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+) -> Iterator[tuple[Tensor, Any, Tensor]]:
     """Batch after batch of an array or a Dataset, without end: the part `mine` of each batch, from number `step` on.
 
     Each is the examples, what a Dataset says of them besides, and which they are.
@@ -205,7 +219,7 @@ class _Drawn(Dataset[Any]):
     def __init__(self, name: str, x0: Examples) -> None:
         self.name, self.x0 = name, x0
 
-    def __getitems__(self, drawn: list[tuple[int, int]]) -> tuple[Tensor, Tensor | None, Tensor]:
+    def __getitems__(self, drawn: list[tuple[int, int]]) -> tuple[Tensor, Any, Tensor]:
         rows = np.array([row for row, _ in drawn])
         if isinstance(self.x0, np.ndarray):
             x, told = _tensor(self.x0[rows]), None
@@ -227,7 +241,9 @@ class _Drawn(Dataset[Any]):
             if x.shape != found[0][0].shape or x.dtype != found[0][0].dtype:
                 like = f"{found[0][0].dtype} of shape {tuple(found[0][0].shape)} as {self.name}[{drawn[0][0]}]"
                 raise ValueError(f"{self.name}[{row}] is {x.dtype} of shape {tuple(x.shape)}, expected {like}")
-        told = None if found[0][1] is None else torch.as_tensor([label for _, label in found])
+        told: Any = None if found[0][1] is None else [label for _, label in found]
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):  # of others the condition judges, if there is one
+            told = told and torch.as_tensor(told)
         return torch.stack([x for x, _ in found]), told
 
 
@@ -236,8 +252,11 @@ def _example(name: str, item: Any) -> tuple[Tensor, Any]:
     label = None
     if isinstance(item, tuple | list) and len(item) == 2:
         item, label = item
+    elif isinstance(item, tuple) and len(item) == 1:  # as of a TensorDataset of one tensor
+        (item,) = item
     if hasattr(item, "convert") and hasattr(item, "getbands"):  # a picture of Pillow's: height, width, channels
-        pixels = np.array(item)
+        ways = {"1": "L", "P": "RGB", "PA": "RGBA"}  # numbers in a palette are no brightness
+        pixels = np.array(item.convert(ways[item.mode]) if item.mode in ways else item)
         item = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     if isinstance(item, np.ndarray):
         item = _tensor(item)
@@ -250,8 +269,9 @@ def _example(name: str, item: Any) -> tuple[Tensor, Any]:
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:
-    """A copy of an array, in the order of bytes of this machine."""
-    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
+    """A copy of an array, in the order of bytes of this machine, and in a precision that PyTorch has."""
+    longer = array.dtype.kind == "f" and array.dtype.itemsize > 8
+    return torch.from_numpy(np.array(array, dtype=np.float64 if longer else array.dtype.newbyteorder("="), order="C"))
 
 
 @contextlib.contextmanager

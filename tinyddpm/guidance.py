@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -69,6 +70,8 @@ class Labels(nn.Module):
 
     def _checked(self, c: int | Tensor | Sequence[int], null: bool = False, name: str = "c") -> Tensor:
         """Labels as a LongTensor: () of one label for all examples, or (batch,)."""
+        if isinstance(c, np.ndarray) and c.ndim == 1:
+            c = c.tolist()
         if isinstance(c, Sequence) and not isinstance(c, str):
             c = torch.tensor(
                 [self._label(f"{name}[{i}]", check_integer(f"{name}[{i}]", label), null) for i, label in enumerate(c)]

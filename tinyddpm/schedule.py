@@ -126,7 +126,10 @@ class Schedule:
         share = torch.arange(1, T + 1, dtype=torch.float64, device="cpu") / T
         noise = mean + std * torch.special.ndtri(tail + share * (1 - 2 * tail))  # its logarithm, over that of the signal
         kept = torch.nn.functional.logsigmoid(-2 * noise)  # log alpha_bar
-        return cls(-torch.diff(kept, prepend=kept.new_zeros(1)).expm1())
+        beta = -torch.diff(kept, prepend=kept.new_zeros(1)).expm1()
+        if not ((beta > 0) & (beta < 1)).all():
+            raise ValueError(f"mean = {mean} with std = {std} and T = {T} gives a step with a beta of 0 or 1: too far from 0")
+        return cls(beta)
 
     def at(self, table: str, t: Time, x: Tensor, back: Literal[0, 1] = 0) -> Tensor:
         """Rows `t` of a table, or the rows before them, in float64 and shaped to multiply `x`.
