@@ -53,6 +53,12 @@ ARRAYS = {  # an array in a file, what of it the network gets, and a word of wha
     "dark bytes": (GREY // 16, (GREY // 16)[:, None] / 127.5 - 1, "never go above 15 of 255, which is dark"),
     "bytes in 64 bits": (GREY.astype(np.int64), GREY[:, None] / 127.5 - 1, "255 for white"),
     "black and white": (GREY // 128, (GREY // 128)[:, None] * 2.0 - 1, "numbers from 0 to 1, where 0 is taken for black and 1 for"),
+    "-1 and 1": (GREY // 128 * 2 - np.int8(1), (GREY // 128)[:, None] * 2.0 - 1, None),
+    "in colour, or three in grey": (
+        GREY[:3],
+        GREY[:3, None] / 127.5 - 1,
+        "taken for 3 pictures in grey, where one in colour",
+    ),
     "black": (GREY * 0, GREY[:, None] * 0.0 - 1, None),
     "in [-1, 1]": (2 * SHARE - 1, 2 * SHARE - 1, None),
     "in [-1, 1], 64 bits, other order": ((2 * SHARE - 1).astype(">f8"), 2 * SHARE - 1, None),
@@ -97,9 +103,10 @@ def test_a_coordinate_that_does_not_change_keeps_its_size():
     assert (
         found.scale == [2.0, 1.0] and "coordinate 0 has mean 1e+07 and standard deviation 2 only, which float32" in found.lines[0]
     )
-    np.save("x.npy", np.array([[5.0, 1e8], [6.0, 1e8 + 1], [5.0, 1e8 - 1]]))
-    found = read("x.npy")[1]
-    assert found.lines == ["x.npy: coordinate 1 changes by less than float32 can tell at 1e+08: subtract the mean first"]
+    for dtype in (float, int):
+        np.save("x.npy", np.array([[5, 10**8], [6, 10**8 + 1], [5, 10**8 - 1]], dtype))
+        found = read("x.npy")[1]
+        assert found.lines == ["x.npy: coordinate 1 changes by less than float32 can tell at 1e+08: subtract the mean first"]
     np.save("x.npy", np.array([[5.0, 1e8], [6.0, 1e8]]))
     assert read("x.npy")[1].lines == []
 
@@ -116,6 +123,7 @@ def test_a_coordinate_that_does_not_change_keeps_its_size():
         ((5, 16, 8, 12), {"channels": "first"}, (16, 8, 12)),
         ((5, 32, 32, 3), {"shape": (3, 32, 32)}, (3, 32, 32)),
         ((64, 64, 3), {}, "a picture in colour is (1, 64, 64, 3)"),
+        ((64, 64, 1), {}, "a picture in grey is (1, 64, 64, 1), and grey ones are (64, 64, 1, 1)"),
         ((5, 64), {}, "has bytes of shape (5, 64), expected (n, height, width)"),
         ((2, 3, 4, 5, 6), {}, "expected points (n, d) or pictures"),
         ((5, 8, 8), {"channels": "last"}, "--channels is for pictures in four dimensions"),
@@ -346,6 +354,7 @@ def test_a_link_in_a_circle_and_a_run_inside_are_no_pictures():
         ("digits", {"channels": "last"}, "--channels is for pictures in a file"),
         ("full", {"size": 10**6}, "--size 1000000 is above 4096"),
         ("faces", {}, "DATA faces is not one of digits, "),
+        ("", {}, "DATA  is not one of digits, "),
         ("empty", {}, "the folder empty holds no pictures"),
         ("full", {}, "there is run.json"),
         ("broken", {}, "no picture in broken can be read"),

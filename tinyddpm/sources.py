@@ -104,7 +104,7 @@ def source(name: str, asked: Asked) -> Source:
     """
     path, suffix, lines = Path(name), Path(name).suffix.lower(), list[str]()
     of_package = name in KNOWN and (asked.packaged or not _is_meant(path, asked, lines))
-    album = not of_package and (path.is_dir() or suffix in SUFFIXES)
+    album = bool(name) and not of_package and (path.is_dir() or suffix in SUFFIXES)
     if asked.size is not None and not album:
         raise ValueError(f"--size is for a folder of pictures, and {name} is none")
     if asked.size is not None and asked.size > LARGEST:
@@ -221,7 +221,7 @@ def _array(array: Array, name: str, asked: Asked) -> Source:
     hint = ": black and white pictures are x.astype('uint8') * 255" if array.dtype == bool else ""
     if array.dtype.kind not in "fiu" or not array.ndim or not array.size:
         raise ValueError(f"{name} has shape {array.shape} and dtype {array.dtype}, expected numbers (n, ...), n at least 1{hint}")
-    array = array[: asked.rows]
+    count, array = len(array), array[: asked.rows]
     if asked.channels is not None and array.ndim != 4:
         raise ValueError(f"--channels is for pictures in four dimensions, and {name} has shape {array.shape}")
     if array.dtype == np.uint8 and array.ndim < 3:
@@ -229,11 +229,14 @@ def _array(array: Array, name: str, asked: Asked) -> Source:
             f"{name} has bytes of shape {array.shape}, expected (n, height, width) or (n, height, width, channels):"
             " rows of pixels can be reshaped to that, and points are floats"
         )
-    if array.ndim == 3 and array.shape[2] in (3, 4):
-        one, many = (1, *array.shape), (*array.shape[:2], array.shape[2], 1)
-        raise ValueError(f"{name} has shape {array.shape}: a picture in colour is {one}, and grey ones are {many}")
+    if array.ndim == 3 and array.shape[2] in (1, 3, 4):
+        one, many, kind = (1, *array.shape), (*array.shape[:2], array.shape[2], 1), "grey" if array.shape[2] == 1 else "colour"
+        raise ValueError(f"{name} has shape {array.shape}: a picture in {kind} is {one}, and grey ones are {many}")
     if array.ndim in (3, 4):
-        return _pictures(_channels_first(array, name, asked), name, asked)
+        made = _pictures(_channels_first(array, name, asked), name, asked)
+        if array.ndim == 3 and count in (3, 4):
+            made.lines.append(f"{name}: taken for {count} pictures in grey, where one in colour is (1, {count}, height, width)")
+        return made
     if array.ndim == 2:
         return _points(array, name, asked)
     hint = f": points on a line are ({len(array)}, 1)" if array.ndim == 1 else ""
@@ -243,7 +246,8 @@ def _array(array: Array, name: str, asked: Asked) -> Source:
 def _points(array: Array, name: str, asked: Asked) -> Source:
     """Points as they are, with the mean and the standard deviation of each coordinate."""
     if array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        array = stored((piece.astype(np.float32) for piece in pieces(array)), asked.out)
+        kind = np.float32 if array.dtype.itemsize <= 2 else np.float64  # in which all of them stay apart, or nearly
+        array = stored((piece.astype(kind) for piece in pieces(array)), asked.out)
     found = survey(name, array)
     if max(-found.low, found.high) > float(np.finfo(np.float32).max):
         raise ValueError(f"{name} has numbers from {found.low:g} to {found.high:g}, more than float32 can hold")
@@ -284,7 +288,7 @@ def _pictures(array: Array, name: str, asked: Asked) -> Source:
     low, high = _ends(array, name)
     kind, whole, signed = array.dtype.type, array.dtype.kind in "iu", low < 0
     white = 65535 if kind is np.uint16 and high > 255 else 255 if high > 1 + CLOSE or (whole and high == 0) else 1
-    if low < (-1 - CLOSE if white == 1 and not whole else 0) or high > white + CLOSE or (not whole and 1 + CLOSE < high < 128):
+    if low < (-1 - CLOSE if white == 1 else 0) or high > white + CLOSE or (not whole and 1 + CLOSE < high < 128):
         hint = ": 16 bits are x.astype('uint16')" if whole and low >= 0 and high < 2**16 else ""
         expected = "pictures as numbers in [-1, 1], in [0, 1] or in [0, 255], or as bytes"
         raise ValueError(f"{name} has numbers from {low:g} to {high:g}, expected {expected}{hint}")
@@ -296,7 +300,7 @@ def _pictures(array: Array, name: str, asked: Asked) -> Source:
         lines.append(f"{name}: numbers from {low:g} to {high:g}, where 0 is taken for black and {white} for white")
     if clear:
         lines.append(f"{name}: the last of {array.shape[1]} channels is taken for alpha, and the pictures are laid over white")
-    elif ((signed and array.dtype.itemsize <= 8) or bits is kind) and array.dtype.isnative:
+    elif ((signed and not whole and array.dtype.itemsize <= 8) or bits is kind) and array.dtype.isnative:
         return Source(array, lines=lines)
 
     def converted() -> Iterator[Array]:
