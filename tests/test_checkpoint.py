@@ -501,6 +501,17 @@ def test_another_run_is_not_resumed(ddpm, changed, message, tmp_path):
     assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
 
 
+def test_what_a_run_had_and_this_one_has_not_is_no_detail(tmp_path):
+    """Labels, and the size of the data."""
+    told = lambda: fresh(lambda: td.MLP(2, 8, 1, condition=td.Labels(3)))  # noqa: E731
+    fit(told(), 2, checkpoint=tmp_path / "told", c=torch.arange(len(DATA)) % 3, drop=0.2)
+    with pytest.raises(ValueError, match=r"drop = 0\.2 in the checkpoint in .*, expected None as in this run"):
+        fit(told(), 4, resume=tmp_path / "told")
+    fit(fresh(shift=1.0), 2, checkpoint=tmp_path / "far")
+    with pytest.raises(ValueError, match=r"shift = 1\.0 in the checkpoint in .*, expected None as in this run"):
+        fit(fresh(), 4, resume=tmp_path / "far")
+
+
 def test_another_architecture_under_the_same_name_is_not_resumed(tmp_path):
     class Net(nn.Module):
         def __init__(self, width):

@@ -606,6 +606,7 @@ ERRORS = [
     ("train", "required: DATA, --out"),
     ("train points.npy", "required: --out"),
     ("train faces --out new", "DATA faces is not one of digits, "),
+    ("train points.npy --out=", "--out has no name, expected a folder"),
     ("train missing.npy --out new", "No such file or directory: 'missing.npy'"),
     ("train folder.npy --out new", "the folder folder.npy holds no pictures"),
     ("train objects.npy --out new", "objects.npy is no whole file .npy of numbers"),

@@ -79,6 +79,8 @@ def test_what_is_not_known_is_named_and_not_built():
         ({"b": [0.0] * 20}, {"b": [0.0] * 21}, [("len(b)", 20, 21)]),
         ({"b": [1, 2]}, {"b": [1, 3]}, [("b", [1, 2], [1, 3])]),
         ({"c": None}, {"c": [1, 2]}, [("c", None, [1, 2])]),
+        ({"a": 1, "b": 3}, {"a": 1}, [("b", 3, None)]),
+        ({"a": 1, "b": None}, {"a": 1}, []),
     ],
 )  # fmt: skip
 def test_differences_are_named_where_they_are(was, now, found):

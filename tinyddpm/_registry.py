@@ -89,6 +89,9 @@ def differences(name: str, saved: Any, now: Any) -> Iterator[tuple[str, Any, Any
     elif isinstance(inner[0], dict) and isinstance(inner[1], dict):
         for key, value in inner[1].items():
             yield from differences(key, inner[0].get(key), value)
+        for key in inner[0]:  # such as labels, or a scale, which are no more
+            if key not in inner[1] and key != "class":
+                yield from differences(key, inner[0][key], None)
     elif isinstance(saved, list) and isinstance(now, list) and len(now) > 9:  # not to be shown whole
         yield from differences(f"len({name})", len(saved), len(now))
         for i, pair in enumerate(zip(saved, now, strict=False)):

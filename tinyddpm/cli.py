@@ -323,6 +323,8 @@ def _in_parts(some: Callable[[int, dict[str, Any]], Tensor], n: int, together: i
 
 
 def _train(options: argparse.Namespace) -> None:
+    if not options.out:
+        raise ValueError("--out has no name, expected a folder")
     out, steps, now = Path(options.out), FIT["steps"], Now()
     settings: dict[str, Any] = {name: FIT[name] for name in ("batch_size", "lr", "ema", "seed")}
     asked = Asked(labels=options.labels, size=options.size, channels=options.channels, out=out)
