@@ -316,7 +316,7 @@ class DDPM(nn.Module):
         size = tuple(check_count("shape", side) for side in shape)
         self._check_size(size[1:])
         if x_T is None:
-            left = float(self.schedule.alpha_bar[-1])
+            left = 0.0 if torch.compiler.is_compiling() else float(self.schedule.alpha_bar[-1])  # a warning breaks a graph
             if left > NOISE:
                 warnings.warn(
                     f"alpha_bar[T] = {left:.3g}: so much of the data's variance is left in x_T, and a start from N(0, I) has"
