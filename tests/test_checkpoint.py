@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 import tinyddpm as td
-from tinyddpm import checkpoint, engine
+from tinyddpm import _files, checkpoint, engine
 
 DATA = td.data.eight_gaussians(200, torch.Generator().manual_seed(0))
 
@@ -225,8 +225,8 @@ def fail_on_call(monkeypatch, where, name, number, then=no_space):
 
 
 FAILURES = [
-    *[(checkpoint, "open", number, no_space) for number in (1, 2)],
-    *[(checkpoint, "open", number, lambda path, mode: Path("/dev/full").open(mode)) for number in (1, 2)],  # noqa: SIM115
+    *[(_files, "open", number, no_space) for number in (1, 2)],
+    *[(_files, "open", number, lambda path, mode: Path("/dev/full").open(mode)) for number in (1, 2)],  # noqa: SIM115
     *[(os, "fsync", number, no_space) for number in (1, 2)],
     *[(os, "replace", number, no_space) for number in (1, 2)],
     (Path, "mkdir", 1, no_space),

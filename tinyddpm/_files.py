@@ -15,6 +15,20 @@ from numpy.typing import NDArray
 
 
 @contextlib.contextmanager
+def in_one_step(path: Path, new: Path) -> Iterator[IO[bytes]]:
+    """A file to write in the place of `path`: until it is complete on the disk, by the name `new`, the old one stays."""
+    try:
+        with open(new, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A file to write in the place of `path`: it gets there in one step, once it is complete. An error leaves all as it was.
 
@@ -26,17 +40,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             yield file
         return
     new = path.with_name(f".tinyddpm-{os.getpid()}.new")
-    try:
-        with open(new, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+    with in_one_step(path, new) as file:
+        yield file
         if path.exists():
             shutil.copymode(path, new)
-        os.replace(new, path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
 
 
 def stored(pieces: Iterable[NDArray[Any]], near: Path | None) -> NDArray[Any]:

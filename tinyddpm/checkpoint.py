@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyddpm._checks import check_path, check_type
+from tinyddpm._files import in_one_step
 from tinyddpm._registry import Unknown, build, describe, plain_name
 
 try:
@@ -383,13 +384,5 @@ def _digest(info: dict[str, Any]) -> str:
 
 
 def _replace(path: Path, data: bytes, new: Path) -> None:
-    """Writes a file in one step: until it is complete on the disk, by the name `new`, the old one stays."""
-    try:
-        with open(new, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
+    with in_one_step(path, new) as file:
+        file.write(data)

@@ -118,9 +118,10 @@ class DDPM(nn.Module):
     def _check_size(self, example: Sequence[int]) -> None:
         """An example of this shape can be shifted and scaled."""
         for name, size in (("shift", self.shift), ("scale", self.scale)):
-            if size is not None and not all(a in (1, b) for a, b in zip(reversed(size.shape), reversed(example), strict=False)):
-                raise ValueError(f"{name} has shape {tuple(size.shape)}, expected that of an example, {tuple(example)}, or ()")
-            if size is not None and size.ndim > len(example):
+            if size is None:
+                continue
+            pairs = zip(reversed(size.shape), reversed(example), strict=False)
+            if size.ndim > len(example) or not all(own in (1, side) for own, side in pairs):
                 raise ValueError(f"{name} has shape {tuple(size.shape)}, expected that of an example, {tuple(example)}, or ()")
 
     if TYPE_CHECKING:  # for type checkers, which otherwise know nothing of a call of a module
@@ -244,11 +245,12 @@ class DDPM(nn.Module):
             raise ValueError(f"levels = {levels} with a scale: levels lie in [-1, 1], expected a model of data as they are")
         with in_mode(self, training=False):
             asked = self._asked_for
-            if self.scale is None:
-                return vlb_terms(self.schedule, asked, x0, self.variance, levels, eps, generator=generator, progress=progress)
-            check_batch("x0", x0)
+            if self.scale is not None:
+                check_batch("x0", x0)
             z = self._standardised(x0)
-            found = vlb_terms(self.schedule, asked, z, self.variance, None, eps, generator=generator, progress=progress)
+            found = vlb_terms(self.schedule, asked, z, self.variance, levels, eps, generator=generator, progress=progress)
+            if self.scale is None:
+                return found
             wider = self.scale.double().log().expand(x0.shape[1:]).sum()  # a density of x_0, not of z
             return VLB(found.L_T, found.L_t, found.L_0 + wider.to(found.L_0))
 
