@@ -40,6 +40,7 @@ INDEX = "ddpm.json"
 FORMAT = 2
 POINTS = ("eight_gaussians", "two_moons", "swiss_roll", "checkerboard")
 PRETRAINED = ("digits", *POINTS, "scenes")
+PRETRAINED_HOME = Path(__file__).parent / "weights"
 
 
 @dataclass
@@ -350,7 +351,7 @@ def load_pretrained(name: str) -> Any:
     """
     if name not in PRETRAINED:
         raise ValueError(f"name = {name!r} is not one of {', '.join(PRETRAINED)}")
-    return load(Path(__file__).parent / "weights" / name)
+    return load(PRETRAINED_HOME / name)
 
 
 def load_weights(thing: nn.Module, weights: Tensors, path: Where) -> None:

@@ -1,24 +1,28 @@
-"""The look of the book's figures: one style, one colour for each thing that is drawn, and a player for motion."""
+"""The look of the book's figures: one style, one colour for each thing that is drawn, a player for motion, and live figures."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import io
+import json
 import math
 import re
 from collections.abc import Callable, Sequence
 from html import escape
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
+from torch import Tensor
 
 from tinyddpm._checks import check_callable, check_integer, check_number, check_type, wrong_type
+from tinyddpm.checkpoint import PRETRAINED, PRETRAINED_HOME
 
-__all__ = ["COLOR", "derivation", "player", "style"]
+__all__ = ["COLOR", "derivation", "live", "player", "style"]
 
 # One colour for one thing, through the whole book: from the palette of Okabe and Ito, which the colour-blind can read.
 COLOR = {
@@ -142,6 +146,72 @@ class _Player:
         return f"<player: {self.alt}>"
 
 
+class _Live:
+    """HTML that is a picture, until the book's own page puts the figure of that name in its place."""
+
+    def __init__(self, html: str, alt: str):
+        self.html, self.alt = html, alt
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return f"<live figure: {self.alt}>"
+
+
+def live(name: str, fig: Figure, alt: str, weights: Sequence[str] = (), **settings: Any) -> _Live:
+    """A figure that readers of the built book can move; a notebook and the PDF show the picture that is stored here.
+
+    Args:
+        name: that of its script, in `_static/live`.
+        fig: the picture; it is closed afterwards.
+        alt: what the picture shows, in words.
+        weights: the names of the pretrained models that the script needs. They are loaded when the reader asks for them.
+        settings: what the script is given besides: numbers, texts, lists, and tensors, which become lists.
+
+    Returns:
+        An object that a notebook displays as the picture.
+
+    Raises:
+        TypeError: a setting is none of these.
+        ValueError: no pretrained model has that name.
+
+    Example:
+        >>> fig, ax = plt.subplots()
+        >>> live("forward", fig, alt="An empty figure.", t=20)
+        <live figure: An empty figure.>
+    """
+    check_type("name", name, str)
+    check_type("fig", fig, Figure)
+    _check_alt(alt)
+    for model in weights:
+        if model not in PRETRAINED:
+            raise ValueError(f"weights has {model!r}, which is not one of {', '.join(PRETRAINED)}")
+    file = io.BytesIO()
+    fig.savefig(file, format="png")
+    plt.close(fig)
+    picture = base64.b64encode(file.getvalue()).decode()
+    given = {"figure": name, "settings": json.dumps(settings, default=_plain)}
+    if weights:
+        stored = [file for name in weights for file in PRETRAINED_HOME.joinpath(name).glob("*.safetensors")]
+        given |= {"weights": " ".join(weights), "size": f"{sum(file.stat().st_size for file in stored) * 4 / 3 / 1e6:.1f} MB"}
+    attributes = " ".join(f'data-{key}="{escape(value)}"' for key, value in given.items())
+    image = f'<img alt="{escape(alt)}" src="data:image/png;base64,{picture}" style="max-width: 100%">'
+    return _Live(f'<div class="live" {attributes}>{image}<p>On the page of the book, this figure can be moved.</p></div>', alt)
+
+
+def _plain(value: Any) -> Any:
+    """A tensor as lists, for JSON, to six digits."""
+    check_type("settings", value, Tensor)
+    return json.loads(json.dumps(value.tolist()), parse_float=lambda number: float(f"{float(number):.6g}"))
+
+
+def _check_alt(alt: str) -> None:
+    check_type("alt", alt, str)
+    if not alt.strip():
+        raise ValueError(f"alt = {alt!r} is empty, expected what is shown, in words")
+
+
 def _lighter(frame: str) -> str:
     """A frame, which is a picture as text, in 128 colours: a third of its size, and to the eye the same."""
     picture = Image.open(io.BytesIO(base64.b64decode(frame.split(",")[1].replace("\\\n", ""))))
@@ -177,9 +247,7 @@ def player(fig: Figure, draw: Callable[[int], object], steps: Sequence[int], alt
         raise wrong_type("steps", steps, "a sequence of steps")
     if not len(steps):
         raise ValueError(f"steps = {steps!r} is empty, expected at least one step")
-    check_type("alt", alt, str)
-    if not alt.strip():
-        raise ValueError(f"alt = {alt!r} is empty, expected what the frames show, in words")
+    _check_alt(alt)
     check_number("fps", fps, 0, math.inf)
     html = FuncAnimation(fig, draw, frames=steps, interval=1000 / fps).to_jshtml(default_mode="once")  # type: ignore[arg-type]
     plt.close(fig)

@@ -1,0 +1,44 @@
+// Live figures: where a page has one, its scripts are loaded when it comes near, and it takes the place of its stored picture.
+// Without scripts, on paper and in a notebook the picture stays. The weights of a model are loaded only when the reader asks.
+(() => {
+  "use strict";
+  const home = document.currentScript.src.replace(/live\.js.*$/, "live/");
+  const loaded = {};
+  const load = name => loaded[name] ||= new Promise((done, failed) => {
+    const script = document.createElement("script");
+    Object.assign(script, { src: `${home}${name}.js`, onload: done, onerror: () => failed(new Error(`${name}.js is not there`)) });
+    document.head.append(script);
+  });
+  const all = async names => { for (const name of names) await load(name); };
+
+  async function begin(element) {
+    const { figure, settings, weights } = element.dataset;
+    await all(["engine", "plot", figure, ...(weights ? weights.split(" ").map(name => `weights/${name}`) : [])]);
+    element.classList.add("is-live");
+    const label = `Live figure: ${element.querySelector("img").alt.split(". ")[0]}`;
+    tinyddpm.figures[figure](new tinyddpm.Stage(element, label), JSON.parse(settings || "{}"));
+    element.dispatchEvent(new Event("live"));
+  }
+
+  // A figure with weights waits for a click; the others begin when they come near.
+  function prepare(element) {
+    if (!element.dataset.weights) {
+      new IntersectionObserver((entries, watch) => {
+        if (entries.some(entry => entry.isIntersecting)) { watch.disconnect(); begin(element); }
+      }, { rootMargin: "400px" }).observe(element);
+      return;
+    }
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", className: "live-button live-start", textContent: `▶ Run it here (${element.dataset.size})` });
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      await begin(element);
+      button.remove();
+      element.querySelector(".live-stage :is(input, select, button)")?.focus({ preventScroll: true });
+    });
+    element.append(button);
+  }
+
+  self.tinyddpm = Object.assign(self.tinyddpm || {}, { load });
+  addEventListener("DOMContentLoaded", () => document.querySelectorAll(".live").forEach(prepare));
+})();
