@@ -39,6 +39,6 @@
     element.append(button);
   }
 
-  self.tinyddpm = Object.assign(self.tinyddpm || {}, { load });
+  self.tinyddpm = Object.assign(self.tinyddpm || {}, { script: load });
   addEventListener("DOMContentLoaded", () => document.querySelectorAll(".live").forEach(prepare));
 })();

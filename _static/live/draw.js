@@ -1,0 +1,88 @@
+// A sentence is typed or chosen, and its picture is drawn step by step. With `settings.guidance` the reader sets how, as in Chapter 9.
+tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
+  const { made } = tinyddpm;
+  await tinyddpm.script("artist");
+  const sentence = made("input", { type: "text", value: sentences[0], maxlength: 120, spellcheck: "false", autocomplete: "off" });
+  const go = made("button", { type: "submit", class: "live-button live-go" }, "Draw");
+  const form = made("form", { class: "live-ask" }, made("label", {}, made("span", {}, "What to draw"), sentence), go);
+  const chips = made("div", { class: "live-chips", role: "group", "aria-label": "Sentences to choose from" });
+  const bar = made("progress", { max: 1, value: 0, "aria-label": "steps done" });
+  const canvas = made("canvas", { width: 64, height: 64, role: "img", "aria-label": "The picture: nothing yet" });
+  const easel = made("div", { class: "live-easel" }, canvas, bar), shelf = made("ul", { class: "live-shelf", "aria-label": "Drawn before" });
+  stage.row.append(easel, made("div", { class: "live-desk" }, form, chips, stage.bar, stage.line, shelf));
+
+  const guidance = controls && stage.slider({ label: "guidance", min: 0, max: 8, step: 0.5, value: 3, format: String });
+  const steps = controls && stage.slider({ label: "steps", values: [2, 5, 10, 25, 50], value: 25, format: String });
+  const same = controls && stage.choice({ label: "noise", options: [["new", "new each time"], ["same", "the same"]], value: "same" });
+  let seed = controls ? 1 : 1 + Math.floor(1e6 * Math.random()), shown = null;
+
+  // The state as colours, as thick as it is noise, over what is decoded from it: as on the first page's film.
+  function paint() {
+    const pen = canvas.getContext("2d"), small = new OffscreenCanvas(64, 64), side = canvas.width;
+    if (!shown) {
+      const noise = tinyddpm.random(seed).normals(256);
+      mosaic(pen, noise, 1, side);
+      return;
+    }
+    small.getContext("2d").putImageData(new ImageData(shown.pixels, 64, 64), 0, 0);
+    Object.assign(pen, { imageSmoothingEnabled: true, imageSmoothingQuality: "high", globalAlpha: 1 });
+    pen.drawImage(small, 0, 0, side, side);
+    mosaic(pen, shown.code, shown.noise, side);
+  }
+  function mosaic(pen, code, noise, side) {
+    pen.globalAlpha = noise;
+    for (let i = 0; i < 64; i++) {
+      const [r, g, b] = [0, 64, 128].map(channel => 255 * Math.min(1, Math.max(0, code[channel + i] / 5 + 0.5)));
+      pen.fillStyle = `rgb(${r}, ${g}, ${b})`;
+      pen.fillRect(i % 8 * side / 8, Math.floor(i / 8) * side / 8, side / 8 + 0.5, side / 8 + 0.5);
+    }
+    pen.globalAlpha = 1;
+  }
+  function fit() {
+    const side = Math.round(canvas.clientWidth * Math.min(devicePixelRatio || 1, 3)) || 64;
+    if (canvas.width !== side) canvas.width = canvas.height = side;
+    paint();
+  }
+  new ResizeObserver(fit).observe(canvas);
+
+  async function draw() {
+    const asked = sentence.value.trim(), begun = performance.now();
+    if (!controls || same.value === "new") seed += 1;
+    const job = { guidance: guidance ? guidance.value : 3, steps: steps ? steps.value : 25, seed };
+    stage.node.setAttribute("aria-busy", "true");
+    say("Loading the model …");
+    bar.value = 0;
+    try {
+      const end = await tinyddpm.artist.draw(asked, { ...job, each: state => {
+        shown = state;
+        bar.value = 1 - state.left / job.steps;
+        if (state.left % 5 === 0) say(state.left ? `Drawing: ${state.left} of ${job.steps} steps to go` : "");
+        requestAnimationFrame(paint);
+      } });
+      if (!end) return;
+      canvas.setAttribute("aria-label", `A picture drawn from the sentence: ${asked || "nothing said"}`);
+      say(`${asked ? `“${asked}”` : "Nothing said"}, drawn in ${job.steps} steps and ${((performance.now() - begun) / 1000).toFixed(1)} seconds.`);
+      keep(asked, end);
+    } catch (error) {
+      say(`The model cannot draw this: ${error.message}`);
+    }
+    stage.node.removeAttribute("aria-busy");
+  }
+  const say = text => { if (text) stage.line.textContent = text; };
+
+  // The last pictures, small, with what was asked for.
+  function keep(asked, { pixels }) {
+    const small = made("canvas", { width: 64, height: 64, role: "img", "aria-label": asked || "nothing said", title: asked });
+    small.getContext("2d").putImageData(new ImageData(pixels, 64, 64), 0, 0);
+    shelf.prepend(made("li", {}, small));
+    while (shelf.children.length > 6) shelf.lastChild.remove();
+  }
+
+  form.addEventListener("submit", event => { event.preventDefault(); draw(); });
+  for (const text of sentences) {
+    const chip = made("button", { type: "button", class: "live-chip" }, text);
+    chip.addEventListener("click", () => { sentence.value = text; draw(); });
+    chips.append(chip);
+  }
+  stage.line.textContent = "The words: a, small, large, red, green, blue, yellow, circle, square, triangle, above, below, left of, right of.";
+};
