@@ -15,7 +15,7 @@
     const { figure, settings, weights } = element.dataset;
     await all(["engine", "plot", figure, ...(weights ? weights.split(" ").map(name => `weights/${name}`) : [])]);
     element.classList.add("is-live");
-    const label = `Live figure: ${element.querySelector("img").alt.split(". ")[0]}`;
+    const label = `Live figure: ${(element.dataset.label || element.querySelector("img").alt).split(". ")[0]}`;
     tinyddpm.figures[figure](new tinyddpm.Stage(element, label), JSON.parse(settings || "{}"));
     element.dispatchEvent(new Event("live"));
   }

@@ -9,7 +9,7 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
   const bar = made("progress", { max: 1, value: 0, "aria-label": "steps done" });
   const canvas = made("canvas", { width: 64, height: 64, role: "img", "aria-label": "The picture: nothing yet" });
   const easel = made("div", { class: "live-easel" }, canvas, bar), shelf = made("ul", { class: "live-shelf", "aria-label": "Drawn before" });
-  stage.row.append(easel, made("div", { class: "live-desk" }, form, chips, stage.bar, stage.line, shelf));
+  stage.row.append(form, easel, made("div", { class: "live-desk" }, chips, stage.bar, stage.line, shelf));
 
   const guidance = controls && stage.slider({ label: "guidance", min: 0, max: 8, step: 0.5, value: 3, format: String });
   const steps = controls && stage.slider({ label: "steps", values: [2, 5, 10, 25, 50], value: 25, format: String });
@@ -79,10 +79,16 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
   }
 
   form.addEventListener("submit", event => { event.preventDefault(); draw(); });
-  for (const text of sentences) {
-    const chip = made("button", { type: "button", class: "live-chip" }, text);
-    chip.addEventListener("click", () => { sentence.value = text; draw(); });
+  const offer = (label, text) => {
+    const chip = made("button", { type: "button", class: "live-chip" }, label);
+    chip.addEventListener("click", () => { sentence.value = text(); draw(); });
     chips.append(chip);
-  }
+  };
+  sentences.forEach(text => offer(text, () => text));
+  offer("another one", () => {
+    const any = list => list[Math.floor(list.length * Math.random())];
+    const thing = () => ["a", any(["small", "large"]), any(["red", "green", "blue", "yellow"]), any(["circle", "square", "triangle"])].join(" ");
+    return `${thing()} ${any(["above", "below", "left of", "right of"])} ${thing()}`;
+  });
   stage.line.textContent = "The words: a, small, large, red, green, blue, yellow, circle, square, triangle, above, below, left of, right of.";
 };
