@@ -11,10 +11,14 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
   const easel = made("div", { class: "live-easel" }, canvas, bar), shelf = made("ul", { class: "live-shelf", "aria-label": "Drawn before" });
   stage.row.append(form, easel, made("div", { class: "live-desk" }, chips, stage.bar, stage.line, shelf));
 
+  let seed = controls ? 1 : 1 + Math.floor(1e6 * Math.random()), shown = null, states = [];
   const guidance = controls && stage.slider({ label: "guidance", min: 0, max: 8, step: 0.5, value: 3, format: String });
   const steps = controls && stage.slider({ label: "steps", values: [2, 5, 10, 25, 50], value: 25, format: String });
   const same = controls && stage.choice({ label: "noise", options: [["new", "new each time"], ["same", "the same"]], value: "same" });
-  let seed = controls ? 1 : 1 + Math.floor(1e6 * Math.random()), shown = null;
+  const unlike = made("input", { type: "text", maxlength: 120, spellcheck: "false", autocomplete: "off" });
+  if (controls) stage.bar.append(made("label", { class: "live-choice" }, made("span", {}, "but not"), unlike));
+  const back = controls && stage.slider({ label: "look back", min: 0, max: 1, value: 1, format: () => shown ? `t = ${shown.t}` : "–" });
+  if (back) back.input.addEventListener("input", () => { shown = states[back.value] || shown; back.set(back.value); paint(); });
 
   // The state as colours, as thick as it is noise, over what is decoded from it: as on the first page's film.
   function paint() {
@@ -48,21 +52,25 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
   async function draw() {
     const asked = sentence.value.trim(), begun = performance.now();
     if (!controls || same.value === "new") seed += 1;
-    const job = { guidance: guidance ? guidance.value : 3, steps: steps ? steps.value : 25, seed };
+    const job = { guidance: guidance ? guidance.value : 3, steps: steps ? steps.value : 25, seed, negative: unlike.value.trim() };
+    if (job.negative && job.guidance === 1) return say("With guidance 1 it does nothing to say what is not wanted: take more.");
+    states = [];
     stage.node.setAttribute("aria-busy", "true");
     say("Loading the model …");
     bar.value = 0;
     try {
       const end = await tinyddpm.artist.draw(asked, { ...job, each: state => {
         shown = state;
+        states.push(state);
         bar.value = 1 - state.left / job.steps;
         if (state.left % 5 === 0) say(state.left ? `Drawing: ${state.left} of ${job.steps} steps to go` : "");
         requestAnimationFrame(paint);
       } });
       if (!end) return;
+      if (back) { back.limit(0, job.steps); back.set(job.steps); }
       canvas.setAttribute("aria-label", `A picture drawn from the sentence: ${asked || "nothing said"}`);
       say(`${asked ? `“${asked}”` : "Nothing said"}, drawn in ${job.steps} steps and ${((performance.now() - begun) / 1000).toFixed(1)} seconds.`);
-      keep(asked, end);
+      keep(asked, end, job);
     } catch (error) {
       say(`The model cannot draw this: ${error.message}`);
     }
@@ -70,11 +78,12 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
   }
   const say = text => { if (text) stage.line.textContent = text; };
 
-  // The last pictures, small, with what was asked for.
-  function keep(asked, { pixels }) {
+  // The last pictures, small, with what was asked for and, where it can be set, how.
+  function keep(asked, { pixels }, { guidance, steps, negative }) {
+    const how = controls ? `guidance ${guidance}, ${steps} steps${negative ? `, not ${negative}` : ""}` : "";
     const small = made("canvas", { width: 64, height: 64, role: "img", "aria-label": asked || "nothing said", title: asked });
     small.getContext("2d").putImageData(new ImageData(pixels, 64, 64), 0, 0);
-    shelf.prepend(made("li", {}, small));
+    shelf.prepend(made("li", {}, small, how));
     while (shelf.children.length > 6) shelf.lastChild.remove();
   }
 
