@@ -76,6 +76,12 @@ def texts(path: Path) -> list[str]:
     return [cell["source"] for cell in cells(path) if cell["cell_type"] == "markdown"]
 
 
+def live_figures(page: str) -> int:
+    """How many live figures a page has, in the outputs of a chapter or in the text of another page."""
+    path = ROOT / f"{page}.ipynb"
+    return (path if path.is_file() else path.with_suffix(".md")).read_text(encoding="utf-8").count("data-figure=")
+
+
 def title(path: Path) -> str:
     """The heading of a chapter."""
     return next(cell["source"].splitlines()[0].lstrip("# ") for cell in cells(path))
