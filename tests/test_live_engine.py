@@ -27,7 +27,7 @@ if browsers.program() is None:
 
 ENGINE = notebooks.ROOT / "_static" / "live" / "engine.js"
 CAPTIONS = ["a small red circle", "A large green square, above a small yellow triangle.", ""]
-NEAR = 1e-4  # the most that a number may differ; they do by about 1e-6
+NEAR = 1e-5  # the most that a number may differ; they do by 2e-6 at most
 PLANS = {  # how each is made here, and there
     "ancestral beta": ("ancestral(s, 'beta')", lambda s, m, x: td.sample(s, m, x, "beta")),
     "ancestral beta_tilde": ("ancestral(s, 'beta_tilde')", lambda s, m, x: td.sample(s, m, x, "beta_tilde")),
@@ -130,7 +130,7 @@ def test_numbers_that_16_bits_do_not_hold_are_refused():
 @pytest.mark.parametrize("name", ["linear", "cosine", "lognormal", "schedule"])
 @pytest.mark.parametrize("T", [1, 2, 10, 200, 1000])
 def test_schedules_have_the_package_s_tables(page, name, T):
-    betas = torch.linspace(0.3, 0.01, T, dtype=torch.float64)
+    betas = torch.logspace(-12, -0.5, T, dtype=torch.float64)  # whose 1 - alpha_bar would cancel
     ours = td.Schedule(betas) if name == "schedule" else getattr(td.Schedule, name)(T=T)
     theirs = page.evaluate(
         "([name, argument]) => Object.fromEntries(Object.entries(E[name](argument)).map(([k, v]) => [k, v.length ? [...v] : v]))",
@@ -140,7 +140,7 @@ def test_schedules_have_the_package_s_tables(page, name, T):
     names = {"alphaBar": "alpha_bar", "lost": "one_minus_alpha_bar", "betaTilde": "beta_tilde"}
     for table, values in theirs.items():
         expected = getattr(ours, names.get(table, table))
-        np.testing.assert_allclose(values, expected.numpy(), rtol=1e-9, atol=1e-15)
+        np.testing.assert_allclose(values, expected.numpy(), rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -360,8 +360,8 @@ def test_the_ring_is_that_of_the_data(page):
 
 
 def test_draws_from_a_mixture_follow_its_law(page):
-    x = page.evaluate("[...E.mixture([-2, 3], [0.25, 1], [0.3, 0.7]).sample(20000, E.random(5))]")
-    x = np.array(x)
+    x = page.evaluate("JSON.stringify([...E.mixture([-2, 3], [0.25, 1], [0.3, 0.7]).sample(20000, E.random(5))])")
+    x = np.array(json.loads(x))
     left = x[x < 0.3]
     assert abs(len(left) / len(x) - 0.3) < 0.015
     assert abs(left.mean() + 2) < 0.03 and abs(x[x > 0.3].mean() - 3) < 0.05 and abs(left.std() - 0.5) < 0.03
@@ -384,8 +384,8 @@ def test_random_numbers_follow_from_their_seed_and_are_normal(page):
     same, other, near = (page.evaluate("seed => [...E.random(seed).normals(6)]", seed) for seed in (1, 2, 1))
     assert same == near and not set(same) & set(other)
     assert page.evaluate("(r => [r.normal(), r.normal(), r.normal()])(E.random(1)).map(Math.fround)") == same[:3]
-    normals = np.sort(page.evaluate("[...E.random(7).normals(100000)]"))
-    uniforms = np.sort(page.evaluate("(r => Array.from({ length: 100000 }, r.uniform))(E.random(8))"))
+    normals = np.sort(json.loads(page.evaluate("JSON.stringify([...E.random(7).normals(100000)])")))
+    uniforms = np.sort(json.loads(page.evaluate("(r => JSON.stringify(Array.from({ length: 100000 }, r.uniform)))(E.random(8))")))
     assert uniforms[0] >= 0 and uniforms[-1] < 1
     shares = torch.special.ndtr(torch.tensor(normals)).numpy()
     for found in (shares, uniforms):  # the distance of Kolmogorov and Smirnov is below 1.63 / sqrt(n) in 99 of 100 cases
@@ -446,7 +446,7 @@ def test_its_own_samples_are_as_near_the_data_as_the_package_s(page):
             const m = M.eight_gaussians, r = E.random(seed), x = r.normals(data.length);
             return E.slicedWasserstein(E.walk(E.ddim(m.schedule, 20, 1), m, E.told(m), x, r), data);
         })""",
-        [flat(data), [*seeds][:3]],
+        [flat(data), [*seeds][:2]],
     )
     spread = max(ours) - min(ours)
     assert min(ours) - spread < np.mean(theirs) < max(ours)
