@@ -16,13 +16,13 @@ self.tinyddpmEngine = function () {
   // Numbers that follow from a whole number, the seed: sfc32, whose state splitmix32 makes of it.
   function random(seed) {
     let state = seed | 0;
-    const split = () => {
+    const draw = () => {
       state = (state + 0x9e3779b9) | 0;
       let z = Math.imul(state ^ (state >>> 16), 0x21f0aaad);
       z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
       return z ^ (z >>> 15);
     };
-    let [a, b, c, counter] = [split(), split(), split(), 1];
+    let [a, b, c, counter] = [draw(), draw(), draw(), 1];
     const spare = [];
 
     // In [0, 1).
@@ -148,13 +148,13 @@ self.tinyddpmEngine = function () {
       return parts.map(part => part / sum);
     }
 
-    // The gradient of the log density, times a factor, for rows of points.
-    function pull(x, factor) {
+    // The gradient of the log density, for rows of points.
+    function score(x) {
       const found = new Float32Array(x.length);
       for (let at = 0; at < x.length; at += d) {
         const each = chances(x, at);
         for (let j = 0; j < d; j++) {
-          found[at + j] = factor * means.reduce((sum, m, k) => sum + each[k] * (m[j] - x[at + j]) / variances[k], 0);
+          found[at + j] = means.reduce((sum, m, k) => sum + each[k] * (m[j] - x[at + j]) / variances[k], 0);
         }
       }
       return found;
@@ -190,12 +190,14 @@ self.tinyddpmEngine = function () {
       return x;
     }
 
+    // The best possible prediction of the noise, for rows of points: Eq. (4.18).
+    function eps(schedule, x, t) {
+      return marginal(schedule, t).score(x).map(slope => -Math.sqrt(schedule.lost[t]) * slope);
+    }
+
     return {
-      means, variances, weights, d, logDensity, marginal, reverseStep, given, sample, chances: x => chances(list(x)),
-      density: x => Math.exp(logDensity(x)),
-      score: x => pull(x, 1),
-      eps: (schedule, x, t) => marginal(schedule, t).pull(x, -Math.sqrt(schedule.lost[t])), // the best possible: Eq. (4.18)
-      pull,
+      means, variances, weights, d, logDensity, score, eps, marginal, reverseStep, given, sample,
+      density: x => Math.exp(logDensity(x)), chances: x => chances(list(x)),
     };
   }
 
@@ -301,11 +303,10 @@ self.tinyddpmEngine = function () {
     return x;
   }
 
-  // Columns from..to of rows of `width` numbers.
-  function columns(x, width, from, to) {
-    const y = new Numbers(x.length / width * (to - from));
-    for (let start = 0, i = 0; start < x.length; start += width) for (let c = from; c < to; c++) y[i++] = x[start + c];
-    return y;
+  // The columns of rows of `width` numbers, in as many equal parts.
+  function split(x, width, parts) {
+    const part = width / parts, at = (i, start) => Math.floor(i / part) * width + start + i % part;
+    return range(parts).map(k => new Numbers(x.length / parts).map((_, i) => x[at(i, k * part)]));
   }
 
   // Two sets of features side by side.
@@ -429,7 +430,7 @@ self.tinyddpmEngine = function () {
     return tokens => {
       let h = Numbers.from(position, (value, i) => value + embedding[tokens[Math.floor(i / size)] * size + i % size]);
       for (const { norm1, norm2, qkv, out, inner, outer } of blocks) {
-        const all = apply(qkv, rowNorm(h, norm1)), [q, k, v] = [0, 1, 2].map(i => columns(all, 3 * size, i * size, (i + 1) * size));
+        const [q, k, v] = split(apply(qkv, rowNorm(h, norm1)), 3 * size, 3);
         h = add(apply(out, attend(q, k, v, size, 4)), h);
         h = add(apply(outer, silu(apply(inner, rowNorm(h, norm2)))), h);
       }
@@ -497,8 +498,7 @@ self.tinyddpmEngine = function () {
   function selfAttention(at, name) {
     const affine = norm(at, `${name}.norm`), qkv = layer(at, `${name}.qkv`), out = layer(at, `${name}.out`), width = out.inside;
     return (h, places, n) => add(apply(out, oneByOne(h, n, part => {
-      const all = apply(qkv, groupNorm(part, places, affine));
-      const [q, k, v] = [0, 1, 2].map(i => columns(all, 3 * width, i * width, (i + 1) * width));
+      const [q, k, v] = split(apply(qkv, groupNorm(part, places, affine)), 3 * width, 3);
       return attend(q, k, v, width, 1);
     })), h);
   }
@@ -507,7 +507,7 @@ self.tinyddpmEngine = function () {
   function crossAttention(at, name) {
     const affine = norm(at, `${name}.norm`), [q, kv, out] = ["q", "kv", "out"].map(part => layer(at, `${name}.${part}`));
     const width = q.inside;
-    const ready = words => [0, 1].map(i => columns(apply(kv, words), 2 * width, i * width, (i + 1) * width));
+    const ready = words => split(apply(kv, words), 2 * width, 2);
     const look = (h, places, captions) => add(apply(out, oneByOne(h, captions.length, (part, i) =>
       attend(apply(q, groupNorm(part, places, affine)), ...captions[i], width, 4))), h);
     return { ready, look };
