@@ -56,7 +56,7 @@
     }
     get above() { return this.title ? 22 : 8; }
     get below() { return this.frame ? (this.xLabel ? 36 : 22) : 2; }
-    get right() { return this.frame ? 8 : 0; }
+    get right() { return this.frame ? 15 : 0; }  // for half of the last number below
     // From coordinates to pixels.
     at(x) {
       const [low, high, value] = this.logX ? [...this.x, Math.max(x, 1e-300)].map(Math.log10) : [...this.x, x];
