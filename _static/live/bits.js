@@ -1,7 +1,8 @@
 // Chapter 3: what the bound of two narrow Gaussians is made of, for a chain, a variance and a network that the reader sets.
 (() => {
   // The terms in nats, exactly: those of the best network, and what an error adds to each; row 1 is L_0, and row t is L_{t-1}. A
-  // network that is off by `off` everywhere has the squared error of the best one, plus the square of that.
+  // network that is off by `off` everywhere has the squared error of the best one, plus the square of that. `spread` is the variance
+  // of the two Gaussians.
   function boundTerms(schedule, variance, off, { apart, spread }) {
     const { T, beta, alpha, alphaBar, lost, betaTilde } = schedule, best = [0], added = [0];
     const sum = list => list.reduce((a, b) => a + b);

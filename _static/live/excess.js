@@ -1,7 +1,7 @@
 // Chapter 5: batches for the trained network of the eight Gaussians, and the loss of each taken apart by (5.2), in the browser.
 tinyddpm.figures.excess = stage => {
   const { load, random, mix, ring } = tinyddpm, model = load(tinyddpmWeights.eight_gaussians), { schedule } = model;
-  const steps = [1, 2, 4, 8, 14, 24, 40, 64, 100, 140, 180], source = random(5), KEPT = 40, SLICE = 256;
+  const steps = [1, 2, 4, 8, 14, 24, 40, 64, 100, 140], source = random(5), KEPT = 40, SLICE = 256;
   const finely = Array.from({ length: 46 }, (_, i) => Math.round(10 ** (i / 20))).filter((t, i, all) => t !== all[i - 1]);
   const floors = finely.map(exactFloor), measured = new Map();  // what all points at a step add up to
   let batches = [], begun = null, waiting = 0, busy = false;  // at this t: those drawn, the one being drawn, and how many more
@@ -11,7 +11,7 @@ tinyddpm.figures.excess = stage => {
   stage.button("Draw a batch", () => draw(1));
   stage.button("Draw 20", () => draw(20));
   const byStep = stage.panel({ label: "floor, and loss and excess as measured, against t", title: "by step", aspect: 0.85,
-                               x: [0.9, 230], y: [1e-6, 3e3], log: true, logX: true, xLabel: "t", least: 150 });
+                               x: [0.9, 230], y: [5e-6, 900], log: true, logX: true, xLabel: "t", least: 150 });
   const byBatch = stage.panel({ label: "batches", title: "by batch", aspect: 0.85, x: [0, KEPT + 1], xLabel: "batch", least: 150 });
 
   // The floor: as all eight look alike, the mean over the states of one, on a grid in its own standard deviations.

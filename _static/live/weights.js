@@ -10,7 +10,7 @@ tinyddpm.figures.weights = stage => {
   } });
   const t = stage.slider({ label: "t", min: 1, max: 1000, value: 10, format: value => `${value} of ${T.value}` });
   const each = stage.panel({ label: "three weights against t, each over its average", title: "weight / its average", aspect: 0.85,
-                             y: [1e-3, 2e3], log: true, xLabel: "t", least: 150 });
+                             y: [1e-3, 2e4], log: true, xLabel: "t", least: 150 });
   const summed = stage.panel({ label: "", title: "share of it, up to t", aspect: 0.85, xLabel: "t", least: 150 });
   let losses;
 
