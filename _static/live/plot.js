@@ -27,11 +27,12 @@
   }
   const short = number => String(parseFloat(number.toPrecision(3))).replace("-", "−");
 
-  // One picture with coordinates: x to the right and y upwards. `log` makes y logarithmic; `frame: false` leaves out the axes.
+  // One picture with coordinates: x to the right and y upwards. `log` makes y logarithmic, `logX` x; `frame: false` leaves out the
+  // axes.
   class Panel {
     constructor(stage, { label, title = "", x = [0, 1], y = [0, 1], xLabel = "", yLabel = "", aspect = 0.75, grow = 1, frame = true,
-                         log = false, least = 160, most = 900 }) {
-      Object.assign(this, { stage, title, x, y, xLabel, yLabel, aspect, frame, log });
+                         log = false, logX = false, least = 160, most = 900 }) {
+      Object.assign(this, { stage, title, x, y, xLabel, yLabel, aspect, frame, log, logX });
       this.canvas = made("canvas", { role: "img", "aria-label": label });
       this.box = made("div", { class: "live-panel", style: `flex: ${grow} 1 ${least}px; max-width: ${most}px` }, this.canvas);
       this.pen = this.canvas.getContext("2d");
@@ -55,9 +56,12 @@
     }
     get above() { return this.title ? 22 : 8; }
     get below() { return this.frame ? (this.xLabel ? 36 : 22) : 2; }
-    get right() { return this.frame ? 8 : 0; }
+    get right() { return this.frame ? 15 : 0; }  // for half of the last number below
     // From coordinates to pixels.
-    at(x) { return this.left + (x - this.x[0]) / (this.x[1] - this.x[0]) * (this.width - this.left - this.right); }
+    at(x) {
+      const [low, high, value] = this.logX ? [...this.x, Math.max(x, 1e-300)].map(Math.log10) : [...this.x, x];
+      return this.left + (value - low) / (high - low) * (this.width - this.left - this.right);
+    }
     up(y) {
       const [low, high, value] = this.log ? [...this.y, Math.max(y, 1e-300)].map(Math.log10) : [...this.y, y];
       return this.height - this.below - (value - low) / (high - low) * (this.height - this.above - this.below);
@@ -73,7 +77,9 @@
       pen.lineWidth = 1;
       pen.beginPath();
       pen.moveTo(this.left, this.above); pen.lineTo(this.left, foot); pen.lineTo(end, foot);
-      for (const x of ticks(...this.x, Math.max(2, (end - this.left) / 70))) {
+      const [from, to] = this.logX ? this.x.map(Math.log10) : this.x;
+      for (const tick of this.logX ? ticks(Math.ceil(from), to, 4).filter(Number.isInteger) : ticks(from, to, Math.max(2, (end - this.left) / 70))) {
+        const x = this.logX ? 10 ** tick : tick;
         pen.moveTo(this.at(x), foot); pen.lineTo(this.at(x), foot + 4);
         this.write(short(x), this.at(x), foot + 12, { align: "center", size: 11 });
       }
@@ -111,12 +117,22 @@
         pen.stroke();
       });
     }
-    // Bars that stand side by side: heights over edges, one more of these.
+    // What lies between two curves.
+    area(xs, lows, highs, color, { alpha = 0.5 } = {}) {
+      this.inside(pen => {
+        Object.assign(pen, { fillStyle: this.stage.color(color), globalAlpha: alpha });
+        pen.beginPath();
+        for (let i = 0; i < xs.length; i++) pen.lineTo(this.at(xs[i]), this.up(highs[i]));
+        for (let i = xs.length - 1; i >= 0; i--) pen.lineTo(this.at(xs[i]), this.up(lows[i]));
+        pen.fill();
+      });
+    }
+    // Bars that stand side by side: heights over edges, one more of these. `base` is where they stand, each or all.
     bars(edges, heights, color, { alpha = 0.5, gap = 0, base = this.y[0] } = {}) {
       this.inside(pen => {
         Object.assign(pen, { fillStyle: this.stage.color(color), globalAlpha: alpha });
         for (let i = 0; i < heights.length; i++) {
-          const a = this.at(edges[i]) + gap / 2, b = this.at(edges[i + 1]) - gap / 2, top = this.up(heights[i]), foot = this.up(base);
+          const a = this.at(edges[i]) + gap / 2, b = this.at(edges[i + 1]) - gap / 2, top = this.up(heights[i]), foot = this.up(base[i] ?? base);
           pen.fillRect(a, Math.min(top, foot), b - a, Math.abs(foot - top));
         }
       });
