@@ -39,7 +39,7 @@
     // What a screen reader says of the picture.
     describe(text) { this.canvas.setAttribute("aria-label", text); }
     begin() {
-      const width = Math.max(80, this.box.clientWidth), height = Math.round(width * this.aspect) + this.above + this.below;
+      const width = Math.max(40, this.box.clientWidth), height = Math.round(width * this.aspect) + this.above + this.below;
       const dense = Math.min(devicePixelRatio || 1, 3);
       if (this.canvas.width !== Math.round(width * dense) || this.canvas.height !== Math.round(height * dense)) {
         this.canvas.width = Math.round(width * dense);
