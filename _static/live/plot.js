@@ -75,7 +75,7 @@
       pen.moveTo(this.left, this.above); pen.lineTo(this.left, foot); pen.lineTo(end, foot);
       for (const x of ticks(...this.x, Math.max(2, (end - this.left) / 70))) {
         pen.moveTo(this.at(x), foot); pen.lineTo(this.at(x), foot + 4);
-        this.write(short(x), this.at(x), foot + 12, { align: "center", size: 11 });
+        this.write(short(x), Math.min(this.at(x), this.width - 3.5 * short(x).length), foot + 12, { align: "center", size: 11 });
       }
       const [low, high] = this.log ? this.y.map(Math.log10) : this.y;
       for (const tick of this.log ? ticks(Math.ceil(low), high, 4).filter(Number.isInteger) : ticks(low, high, Math.max(2, (foot - this.above) / 45))) {
