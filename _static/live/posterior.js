@@ -42,8 +42,9 @@ tinyddpm.figures.posterior = (stage, { x0: first = -0.5, xt: second = -0.48, t: 
     sums.describe(`precisions: of the prior ${round(prior.precision)}, of the likelihood ${round(likelihood.precision)}, `
       + `and of the posterior their sum, ${round(precision)}`);
     const part = `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
-    stage.says(`At t = ${t.value} the prior has ${part} of the precision. So the posterior's mean, ${fine(mean)}, lies ${part} of the way `
-      + `from the likelihood's, ${fine(likelihood.mean)}, to the prior's, ${fine(prior.mean)}. The noise in x_t is ${fine(off, 1)}.`);
+    stage.says(`At t = ${t.value} the prior has ${part} of the precision. So the posterior's mean, ${fine(mean)}, lies ${part} of `
+      + `the way from the likelihood's, ${fine(likelihood.mean)}, to the prior's, ${fine(prior.mean)}. `
+      + `The noise in x_t is ${fine(off, 1)}.`);
   });
 
   function fine(x, digits = 3) { return x.toFixed(digits).replace("-", "−"); }
