@@ -74,9 +74,9 @@ tinyddpm.figures.forward = (stage, { digits = null, t: start = 0 }) => {
     return left => {
       const xt = mix(schedule, x0, t.value, noise), law = ring.marginal(schedule, t.value), name = shape(law, left);
       const first = mixture(law.means.map(([x]) => x), law.variances), exact = xs.map(first.density);
-      const most = 1.6 * Math.max(law.density(law.means[0]), law.density([0, 0]));  // the colours are rescaled at every t
-      plane.shade((x, y) => law.density([x, y]), most, "noise", { columns: 64, rows: 64 });
-      plane.points(xt, "data", { radius: Math.max(0.8, plane.width / 290), alpha: 0.6 });
+      const most = 2 * Math.max(law.density(law.means[0]), law.density([0, 0]));  // pale, and rescaled at every t
+      plane.shade((x, y) => law.density([x, y]), most, "data", { columns: 64, rows: 64 });
+      plane.points(xt, "data", { radius: Math.max(0.8, plane.width / 290), alpha: 0.7 });
       plane.describe(`2000 points, and behind them the exact density of x_t: ${name}`);
       const heights = new Array(80).fill(0);
       for (let i = 0; i < 2 * n; i += 2) heights[Math.floor((xt[i] + 4) * 10)] += 10 / n;  // a point outside counts nowhere
