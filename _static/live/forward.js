@@ -1,61 +1,107 @@
-// Chapter 1: the forward process. Digits or points, noised by (1.16) with one noise for each, under a schedule that the reader sets.
-tinyddpm.figures.forward = (stage, { digits = null }) => {
+// Chapter 1: the forward process. Digits or points with one noise for each, mixed by (1.16) under a schedule that the reader sets.
+// Below them stands how much of the data is left at every t, for both schedules: what is seen above hangs on that number alone.
+tinyddpm.figures.forward = (stage, { digits = null, t: start = 0 }) => {
   const { random, linear, cosine, mix, mixture, ring, short } = tinyddpm;
-  const schedules = { linear, cosine };
-  let schedule = linear(1000);
-  const remake = () => {
-    const share = t.value / schedule.T;
-    schedule = schedules[kind.value](T.value);
-    t.limit(0, schedule.T);
-    t.set(Math.round(share * schedule.T));
-  };
+  const percent = share => `${(100 * share).toFixed(share < 1e-6 ? 5 : share < 0.001 ? 3 : share < 0.1 ? 1 : 0)} %`;
+  // The share at which the middle of the ring stops being a hollow: its centres are then sqrt(2) standard deviations away.
+  const HILL = 2 / (ring.means[0][0] ** 2 + 2 - 2 * ring.variances[0]);
+  const draw = digits ? noisyDigits() : noisyPoints();
+  const strip = stage.panel({ label: "", aspect: 0.13, least: 600 });
+
+  let schedules, schedule;
+  const other = () => kind.value === "linear" ? "cosine" : "linear";
   const kind = stage.choice({ label: "schedule", options: ["linear", "cosine"], change: remake });
   const T = stage.slider({ label: "T", values: [10, 20, 50, 100, 200, 500, 1000], value: 1000, format: String, change: remake });
-  const t = stage.slider({ label: "t", min: 0, max: 1000, value: 0, format: value => `${value} of ${schedule.T}` });
+  const t = stage.slider({ label: "t", max: 1000, value: start, format: value => `${value} of ${T.value}` });
   stage.play(t);
-  const percent = share => `${(100 * share).toFixed(share < 0.001 ? 3 : share < 0.1 ? 2 : 1)} %`;
+  remake();
 
-  if (digits) {
-    const noise = random(3).normals(64 * digits.length), x0 = Float32Array.from(digits.flat(3));
-    const panels = digits.map((_, i) => stage.panel({ label: `digit ${i + 1}, noised`, aspect: 1, frame: false, least: 60 }));
-    stage.draw(() => {
-      const xt = mix(schedule, x0, t.value, noise), most = Math.sqrt(schedule.alphaBar[t.value]) + 2 * Math.sqrt(schedule.lost[t.value]);
-      panels.forEach((panel, k) => panel.image(8, 8, i => {
-        const grey = 255 * Math.min(1, Math.max(0, (xt[64 * k + i] / most + 1) / 2));
-        return [grey, grey, grey, 255];
-      }, { smooth: true }));
-      stage.says(`At t = ${t.value} of ${schedule.T}, ${percent(schedule.alphaBar[t.value])} of the data's variance is left; the last state keeps ${percent(schedule.alphaBar[schedule.T])}.`);
-    });
-    return;
+  // Both schedules with T steps; t stays where it was on the way.
+  function remake() {
+    const share = t.value / t.input.max;
+    schedules = { linear: linear(T.value), cosine: cosine(T.value) };
+    schedule = schedules[kind.value];
+    strip.x = [0, 1.02 * T.value];  // with room for the last number
+    strip.title = `share ᾱ of the data's variance left; dashed: ${other()}`;
+    t.limit(0, T.value);
+    t.set(Math.round(share * T.value));
   }
 
-  const n = 2000, source = random(3), x0 = ring.sample(n, source), noise = source.normals(2 * n);
-  const plane = stage.panel({ label: "2000 points, and the exact density of x_t behind them", title: "points, and the exact density", x: [-4, 4], y: [-4, 4], aspect: 1 });
-  const across = stage.panel({ label: "histogram of the first coordinate, and its exact density", title: "the first coordinate", x: [-4, 4], y: [0, 0.9], aspect: 1 });
-  const edges = Array.from({ length: 81 }, (_, i) => -4 + i / 10), xs = Array.from({ length: 321 }, (_, i) => -4 + i / 40);
   stage.draw(() => {
-    const xt = mix(schedule, x0, t.value, noise), law = ring.marginal(schedule, t.value);
-    const first = mixture(law.means.map(([x]) => [x]), law.variances, law.weights);
-    let most = 0;
-    for (const mean of law.means) most = Math.max(most, law.density(mean));
-    most = Math.max(most, law.density([0, 0]));
-    plane.shade((x, y) => law.density([x, y]), 1.6 * most, "noise");
-    plane.points(xt, "data", { radius: 1.3, alpha: 0.55 });
-    const heights = new Array(80).fill(0);
-    for (let i = 0; i < 2 * n; i += 2) { const bin = Math.floor((xt[i] + 4) * 10); if (bin >= 0 && bin < 80) heights[bin] += 10 / n; }
-    across.bars(edges, heights, "data");
-    across.curve(xs, xs.map(x => first.density([x])), "exact");
-    across.legend([["data", "2000 points"], ["exact", "exact"]]);
-    stage.says(`At t = ${t.value} of ${schedule.T}: ${percent(schedule.alphaBar[t.value])} of the data's variance is left, and the largest gap between histogram and curve is ${short(gap(heights, first))}.`);
+    const left = schedule.alphaBar[t.value], end = schedule.alphaBar[T.value];
+    drawStrip();
+    stage.says(`At t = ${t.value}, ${percent(left)} of the data's variance is left${draw(left)}. `
+      + `The last state, t = ${T.value}, keeps ${percent(end)}${end > 0.01 ? ": it is not noise" : ""}.`);
   });
-  // The largest difference of the two distribution functions, as Kolmogorov and Smirnov measure it, at the edges of the bars.
-  function gap(heights, law) {
-    let seen = 0, exact = 0, most = 0;
-    heights.forEach((height, i) => {
-      seen += height / 10;
-      for (let k = 0; k < 5; k++) exact += law.density([edges[i] + 0.01 + k / 50]) / 50;
-      most = Math.max(most, Math.abs(seen - exact));
-    });
-    return most;
+
+  function drawStrip() {
+    const { alphaBar } = schedule, steps = alphaBar.map((_, i) => i), gone = alphaBar.findIndex(share => share < 0.01);
+    if (gone >= 0) {
+      strip.bars([gone, T.value], [1], "muted", { alpha: 0.2 });
+      const [from, to] = [gone, T.value].map(step => strip.at(step));
+      if (to - from > 70) strip.write("below 1 %", (from + to) / 2, strip.up(0.77), { align: "center" });
+    }
+    if (!digits) {
+      strip.level(HILL, "noise");
+      strip.write("one hill", strip.left + 6, strip.up(HILL) + 9);
+    }
+    strip.curve(steps, schedules[other()].alphaBar, "muted", { width: 1.2, dash: [4, 3] });
+    strip.curve(steps, alphaBar, "data");
+    strip.upright(t.value, "learned", { dash: [] });
+    strip.points([t.value, alphaBar[t.value]], "learned", { radius: 4.5, alpha: 1 });
+    strip.describe(`${strip.title}. With the ${kind.value} schedule it falls to ${percent(alphaBar[T.value])} at t = ${T.value}`);
+  }
+
+  function noisyDigits() {
+    const noise = random(3).normals(64 * digits.length), x0 = Float32Array.from(digits.flat(Infinity));
+    const panels = digits.map((_, i) => stage.panel({ label: `digit ${i + 1}, noised`, aspect: 1, frame: false, least: 44 }));
+    return left => {
+      const xt = mix(schedule, x0, t.value, noise), most = 1 + 0.6 * Math.sqrt(1 - left);  // the grey scale widens with the noise
+      panels.forEach((panel, k) => panel.image(8, 8, i => {
+        const grey = 255 * (xt[64 * k + i] / most + 1) / 2;
+        return [grey, grey, grey, 255];
+      }, { smooth: true }));
+      return "";
+    };
+  }
+
+  function noisyPoints() {
+    const n = 2000, source = random(1), x0 = ring.sample(n, source), noise = source.normals(2 * n), chance = 1.63 / Math.sqrt(n);
+    const wide = { label: "", x: [-4, 4] }, title = "points and density";
+    const plane = stage.panel({ ...wide, title, y: wide.x, aspect: 1, frame: false });
+    const across = stage.panel({ ...wide, title: "the first coordinate", aspect: 0.93 });
+    const edges = Array.from({ length: 81 }, (_, i) => -4 + i / 10), xs = Array.from({ length: 401 }, (_, i) => -4 + i / 50);
+    return left => {
+      const xt = mix(schedule, x0, t.value, noise), law = ring.marginal(schedule, t.value), name = shape(law, left);
+      const first = mixture(law.means.map(([x]) => x), law.variances), exact = xs.map(first.density);
+      const most = 2 * Math.max(law.density(law.means[0]), law.density([0, 0]));  // pale, and rescaled at every t
+      plane.shade((x, y) => law.density([x, y]), most, "data", { columns: 64, rows: 64 });
+      plane.points(xt, "data", { radius: Math.max(0.8, plane.width / 290), alpha: 0.7 });
+      plane.describe(`2000 points, and behind them the exact density of x_t: ${name}`);
+      const heights = new Array(80).fill(0);
+      for (let i = 0; i < 2 * n; i += 2) heights[Math.floor((xt[i] + 4) * 10)] += 10 / n;  // a point outside counts nowhere
+      across.y = [0, Math.max(0.6, 1.45 * Math.max(...exact))];  // with room for the legend
+      across.begin();
+      across.bars(edges, heights, "data");
+      across.curve(xs, xs.map(x => Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI)), "muted", { width: 1.2, dash: [4, 3] });
+      across.curve(xs, exact, "exact");
+      across.legend([["data", "2000 points"], ["exact", "exact"], ["muted", "N(0, 1)", [4, 3]]]);
+      // The largest difference of the two distribution functions, as Kolmogorov and Smirnov measure it, at the edges of the bars.
+      let seen = 0, known = 0, gap = 0;
+      heights.forEach((height, i) => {
+        seen += height / 10;
+        for (let j = 5 * i; j < 5 * i + 5; j++) known += (exact[j] + exact[j + 1]) / 100;
+        gap = Math.max(gap, Math.abs(seen - known));
+      });
+      across.describe(`histogram of the first coordinate, its exact density and the standard normal one; the gap is ${short(gap)}`);
+      return `, and the density is ${name}; histogram and curve are ${gap.toFixed(3)} apart (by chance up to ${chance.toFixed(3)})`;
+    };
+  }
+
+  // What the density looks like: one ring once it is between two centres within 3 % of its height at one.
+  function shape(law, left) {
+    const at = (radius, turn) => law.density([radius * Math.cos(turn), radius * Math.sin(turn)]);
+    const top = turn => Math.max(...Array.from({ length: 80 }, (_, i) => at(i / 50, turn)));
+    return left < HILL ? "one hill" : top(Math.PI / 8) > 0.97 * top(0) ? "a ring" : "eight clusters";
   }
 };

@@ -40,7 +40,7 @@
     // What a screen reader says of the picture.
     describe(text) { this.canvas.setAttribute("aria-label", text); }
     begin() {
-      const width = Math.max(80, this.box.clientWidth), height = Math.round(width * this.aspect) + this.above + this.below;
+      const width = Math.max(40, this.box.clientWidth), height = Math.round(width * this.aspect) + this.above + this.below;
       const dense = Math.min(devicePixelRatio || 1, 3);
       if (this.canvas.width !== Math.round(width * dense) || this.canvas.height !== Math.round(height * dense)) {
         this.canvas.width = Math.round(width * dense);
@@ -81,7 +81,7 @@
       for (const tick of this.logX ? ticks(Math.ceil(from), to, 4).filter(Number.isInteger) : ticks(from, to, Math.max(2, (end - this.left) / 70))) {
         const x = this.logX ? 10 ** tick : tick;
         pen.moveTo(this.at(x), foot); pen.lineTo(this.at(x), foot + 4);
-        this.write(short(x), this.at(x), foot + 12, { align: "center", size: 11 });
+        this.write(short(x), Math.min(this.at(x), this.width - 3.5 * short(x).length), foot + 12, { align: "center", size: 11 });
       }
       const [low, high] = this.log ? this.y.map(Math.log10) : this.y;
       for (const tick of this.log ? ticks(Math.ceil(low), high, 4).filter(Number.isInteger) : ticks(low, high, Math.max(2, (foot - this.above) / 45))) {
