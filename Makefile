@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg
-SOURCES := $(wildcard _config.yml _toc.yml index.md pages/*.md chapters/*.ipynb tinyddpm/*.py tinyddpm/weights/*/* tools/*.py _static/* _static/live/*)
+SOURCES := $(wildcard _config.yml _toc.yml index.md pages/*.md chapters/*.ipynb tinyddpm/*.py tinyddpm/weights/*/* tools/*.py _static/* live/*)
 
 .PHONY: help book pdf test chapters flakes lint mutation dist clean
 

@@ -29,7 +29,8 @@
       return;
     }
     const button = document.createElement("button");
-    Object.assign(button, { type: "button", className: "live-button live-start", textContent: `▶ Run it here (${element.dataset.size})` });
+    const textContent = `▶ Run it here (${element.dataset.size})`;
+    Object.assign(button, { type: "button", className: "live-button live-start", textContent });
     button.addEventListener("click", async () => {
       button.disabled = true;
       await begin(element);

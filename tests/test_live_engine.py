@@ -10,7 +10,7 @@ import math
 from functools import cache
 
 import browsers
-import live
+import live_scripts
 import notebooks
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright, which 
 if browsers.program() is None:
     pytest.skip(browsers.MISSING, allow_module_level=True)
 
-ENGINE = notebooks.ROOT / "_static" / "live" / "engine.js"
+ENGINE = notebooks.ROOT / "live" / "engine.js"
 CAPTIONS = ["a small red circle", "A large green square, above a small yellow triangle.", ""]
 NEAR = 1e-5  # the most that a number may differ; they do by 2e-6 at most
 PLANS = {  # how each is made here, and there
@@ -48,7 +48,7 @@ def page(tmp_path_factory):
     """A page on disk with the engine as `E`, and the models as `M`."""
     folder = tmp_path_factory.mktemp("live")
     for name in PRETRAINED:
-        (folder / f"{name}.js").write_text(live.weights(name), encoding="utf-8")
+        (folder / f"{name}.js").write_text(live_scripts.weights(name), encoding="utf-8")
     scripts = "".join(f'<script src="{where}"></script>' for where in [ENGINE.as_uri(), *(f"{name}.js" for name in PRETRAINED)])
     (folder / "page.html").write_text(f'<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">{scripts}')
     with (
@@ -109,7 +109,7 @@ def test_the_engine_is_short_and_knows_no_page():
 
 @pytest.mark.parametrize("name", PRETRAINED)
 def test_a_script_holds_every_number_of_its_model(name):
-    script = live.weights(name)
+    script = live_scripts.weights(name)
     stored = json.loads(script[script.index("] = ") + 4 : -2])
     data, at = np.frombuffer(base64.b64decode(stored["data"]), "<f2"), 0
     tensors = td.load_pretrained(name).state_dict()

@@ -163,7 +163,7 @@ def live(name: str, fig: Figure, alt: str, weights: Sequence[str] = (), **settin
     """A figure that readers of the built book can move; a notebook and the PDF show the picture that is stored here.
 
     Args:
-        name: that of its script, in `_static/live`.
+        name: that of its script, in the folder `live`.
         fig: the picture; it is closed afterwards.
         alt: what the picture shows, in words.
         weights: the names of the pretrained models that the script needs. They are loaded when the reader asks for them.

@@ -1,4 +1,4 @@
-// A sentence is typed or chosen, and its picture is drawn step by step. With `settings.guidance` the reader sets how, as in Chapter 9.
+// A sentence is typed or chosen, and its picture is drawn step by step. With `controls` the reader sets how, as in Chapter 9.
 tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
   const { made } = tinyddpm;
   await tinyddpm.script("artist");
@@ -8,16 +8,19 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
   const chips = made("div", { class: "live-chips", role: "group", "aria-label": "Sentences to choose from" });
   const bar = made("progress", { max: 1, value: 0, "aria-label": "steps done" });
   const canvas = made("canvas", { width: 64, height: 64, role: "img", "aria-label": "The picture: nothing yet" });
-  const easel = made("div", { class: "live-easel" }, canvas, bar), shelf = made("ul", { class: "live-shelf", "aria-label": "Drawn before" });
+  const easel = made("div", { class: "live-easel" }, canvas, bar);
+  const shelf = made("ul", { class: "live-shelf", "aria-label": "Drawn before" });
   stage.row.append(form, easel, made("div", { class: "live-desk" }, chips, stage.bar, stage.line, shelf));
 
   let seed = controls ? 1 : 1 + Math.floor(1e6 * Math.random()), shown = null, states = [];
   const guidance = controls && stage.slider({ label: "guidance", min: 0, max: 8, step: 0.5, value: 3, format: String });
   const steps = controls && stage.slider({ label: "steps", values: [2, 5, 10, 25, 50], value: 25, format: String });
-  const same = controls && stage.choice({ label: "noise", options: [["new", "new each time"], ["same", "the same"]], value: "same" });
+  const noise = [["same", "the same"], ["new", "new each time"]];
+  const same = controls && stage.choice({ label: "noise", options: noise });
   const unlike = made("input", { type: "text", maxlength: 120, spellcheck: "false", autocomplete: "off" });
   if (controls) stage.bar.append(made("label", { class: "live-choice" }, made("span", {}, "but not"), unlike));
-  const back = controls && stage.slider({ label: "look back", min: 0, max: 1, value: 1, format: () => shown ? `t = ${shown.t}` : "–" });
+  const when = () => shown ? `t = ${shown.t}` : "–";
+  const back = controls && stage.slider({ label: "look back", min: 0, max: 1, value: 1, format: when });
   if (back) back.input.addEventListener("input", () => { shown = states[back.value] || shown; back.set(back.value); paint(); });
 
   // The state as colours, as thick as it is noise, over what is decoded from it: as on the first page's film.
@@ -69,14 +72,15 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
       if (!end) return;
       if (back) { back.limit(0, job.steps); back.set(job.steps); }
       canvas.setAttribute("aria-label", `A picture drawn from the sentence: ${asked || "nothing said"}`);
-      say(`${asked ? `“${asked}”` : "Nothing said"}, drawn in ${job.steps} steps and ${((performance.now() - begun) / 1000).toFixed(1)} seconds.`);
+      const seconds = ((performance.now() - begun) / 1000).toFixed(1);
+      say(`${asked ? `“${asked}”` : "Nothing said"}, drawn in ${job.steps} steps and ${seconds} seconds.`);
       keep(asked, end, job);
     } catch (error) {
       say(`The model cannot draw this: ${error.message}`);
     }
     stage.node.removeAttribute("aria-busy");
   }
-  const say = text => { if (text) stage.line.textContent = text; };
+  const say = text => { if (text) stage.says(text); };
 
   // The last pictures, small, with what was asked for and, where it can be set, how.
   function keep(asked, { pixels }, { guidance, steps, negative }) {
@@ -96,8 +100,9 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
   sentences.forEach(text => offer(text, () => text));
   offer("another one", () => {
     const any = list => list[Math.floor(list.length * Math.random())];
-    const thing = () => ["a", any(["small", "large"]), any(["red", "green", "blue", "yellow"]), any(["circle", "square", "triangle"])].join(" ");
+    const colours = ["red", "green", "blue", "yellow"], kinds = ["circle", "square", "triangle"];
+    const thing = () => `a ${any(["small", "large"])} ${any(colours)} ${any(kinds)}`;
     return `${thing()} ${any(["above", "below", "left of", "right of"])} ${thing()}`;
   });
-  stage.line.textContent = "The words: a, small, large, red, green, blue, yellow, circle, square, triangle, above, below, left of, right of.";
+  stage.says("The words: a, small, large, red, green, blue, yellow, circle, square, triangle, above, below, left of, right of.");
 };

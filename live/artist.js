@@ -51,8 +51,8 @@
     return send;
   }
 
-  // Draws `prompt`, and calls `each` with every state: { t, left, noise, code, pixels }. A job that is begun ends the one before it.
-  // Resolves to the last state, whose `picture` (3 x 64 x 64, in [-1, 1] or a little outside) is there too; to null if it was ended.
+  // Draws `prompt`, and calls `each` with every state: { t, left, noise, code, pixels }. Resolves to the last state, which has the
+  // `picture` too (3 x 64 x 64, in [-1, 1] or a little outside). A job that begins ends the one before it, which resolves to null.
   async function draw(prompt, { negative = "", guidance = 3, steps = 25, seed = 1, start = null, each = () => {} } = {}) {
     const send = await (hand ||= ready()), id = ++last;
     Object.values(jobs).forEach(end => end(null));
@@ -66,7 +66,5 @@
       send({ id, prompt, negative, guidance, steps, seed, start });
     });
   }
-  const stop = async () => { if (hand) { Object.values(jobs).forEach(end => end(null)); jobs = {}; (await hand)({ id: ++last }); } };
-
-  self.tinyddpm.artist = { draw, stop };
+  self.tinyddpm.artist = { draw };
 })();

@@ -1,5 +1,6 @@
 // Chapter 4: the floor of the loss for two Gaussians that the reader moves, in its two parts, and what x_t looks like at a step.
-tinyddpm.figures.floor = stage => {
+tinyddpm.figures.floor = async stage => {
+  await tinyddpm.script("pair");
   const { linear, cosine, mixture, pairFloor } = tinyddpm, schedules = { linear: linear(1000), cosine: cosine(1000) };
   const all = Array.from({ length: 1000 }, (_, i) => i + 1);
   const steps = [...new Set(all.slice(0, 121).map(i => Math.round(10 ** ((i - 1) / 40))))];

@@ -205,16 +205,6 @@ self.tinyddpmEngine = function () {
   const std = 0.1, radius = Math.sqrt(2 * (1 - std ** 2));
   const ring = mixture(range(8).map(i => [radius * Math.cos(i * Math.PI / 4), radius * Math.sin(i * Math.PI / 4)]), std ** 2);
 
-  // The floor of the loss at step t, (4.19), for two equally likely Gaussians, so far apart and of one variance: the expected
-  // variance of the noise given x_t. Its two parts: within a Gaussian, by (4.18), and because x_t may have come from either. The
-  // second has the mean of r (1 - r), r being the probability of the first of the two given x_t; u is x_t in standard deviations.
-  const nodes = range(141).map(i => (i - 70) / 10), bell = nodes.map(u => density(u) / 40);
-  function pairFloor({ alphaBar, lost }, t, apart, variance) {
-    const now = alphaBar[t] * variance + lost[t], gap = Math.sqrt(alphaBar[t] / now) * apart;
-    const unsure = Math.exp(-gap * gap / 8) * nodes.reduce((sum, u, i) => sum + bell[i] / Math.cosh(u * gap / 2), 0);
-    return [alphaBar[t] * variance / now, lost[t] / now * gap * gap * unsure];
-  }
-
   // ---- Layers ---------------------------------------------------------------------------------------------------------------
 
   // Within a network pictures have their channels last, (n, height, width, channels): then everything is rows of features, and a
@@ -799,7 +789,7 @@ self.tinyddpmEngine = function () {
   }
 
   return {
-    random, schedule, linear, cosine, lognormal, mix, mixture, ring, pairFloor, load, told, ancestral, ddim, ddimTimes, seen, move,
+    random, schedule, linear, cosine, lognormal, mix, mixture, ring, load, told, ancestral, ddim, ddimTimes, seen, move,
     moveByEps, step, walk, slicedWasserstein,
   };
 };

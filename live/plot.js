@@ -22,8 +22,14 @@
     const raw = (high - low) / many, power = 10 ** Math.floor(Math.log10(raw));
     const gap = power * [1, 2, 5, 10].find(factor => factor * power >= raw * 0.999);
     const found = [];
-    for (let i = Math.ceil(low / gap - 1e-9); i * gap <= high + gap * 1e-9; i++) found.push(Math.abs(i * gap) < gap / 1e6 ? 0 : i * gap);
+    for (let i = Math.ceil(low / gap - 1e-9); i * gap <= high + gap * 1e-9; i++) found.push(i * gap);
     return found;
+  }
+  // The same on an axis that may be logarithmic, where they are powers of ten; each with its name.
+  function marks([low, high], log, many) {
+    if (!log) return ticks(low, high, many).map(value => [value, short(Math.abs(value) < (high - low) / 1e6 ? 0 : value)]);
+    const powers = ticks(Math.ceil(Math.log10(low)), Math.log10(high), 4).filter(Number.isInteger);
+    return powers.map(power => [10 ** power, Math.abs(power) > 3 ? `1e${short(power)}` : short(10 ** power)]);
   }
   const short = number => String(parseFloat(number.toPrecision(3))).replace("-", "−");
 
@@ -40,7 +46,8 @@
     // What a screen reader says of the picture.
     describe(text) { this.canvas.setAttribute("aria-label", text); }
     begin() {
-      const width = Math.max(40, this.box.clientWidth), height = Math.round(width * this.aspect) + this.above + this.below;
+      const width = Math.max(40, this.box.clientWidth), inner = width - this.left - this.right;
+      const height = Math.round(inner * this.aspect) + this.above + this.below;  // so that with aspect 1 a circle is round
       const dense = Math.min(devicePixelRatio || 1, 3);
       if (this.canvas.width !== Math.round(width * dense) || this.canvas.height !== Math.round(height * dense)) {
         this.canvas.width = Math.round(width * dense);
@@ -48,12 +55,12 @@
         this.canvas.style.height = `${height}px`;
       }
       Object.assign(this, { width, height });
-      this.left = this.frame ? (this.yLabel ? 48 : 34) : 0;
       this.pen.setTransform(dense, 0, 0, dense, 0, 0);
       this.pen.clearRect(0, 0, width, height);
-      if (this.title) this.write(this.title, this.left + (width - this.left - this.right) / 2, 12, { align: "center", color: "ink" });
+      if (this.title) this.write(this.title, this.left + inner / 2, 12, { align: "center", color: "ink" });
       if (this.frame) this.axes();
     }
+    get left() { return this.frame ? (this.yLabel ? 48 : 34) : 0; }
     get above() { return this.title ? 22 : 8; }
     get below() { return this.frame ? (this.xLabel ? 36 : 22) : 2; }
     get right() { return this.frame ? 15 : 0; }  // for half of the last number below
@@ -77,17 +84,13 @@
       pen.lineWidth = 1;
       pen.beginPath();
       pen.moveTo(this.left, this.above); pen.lineTo(this.left, foot); pen.lineTo(end, foot);
-      const [from, to] = this.logX ? this.x.map(Math.log10) : this.x;
-      for (const tick of this.logX ? ticks(Math.ceil(from), to, 4).filter(Number.isInteger) : ticks(from, to, Math.max(2, (end - this.left) / 70))) {
-        const x = this.logX ? 10 ** tick : tick;
+      for (const [x, name] of marks(this.x, this.logX, Math.max(2, (end - this.left) / 70))) {
         pen.moveTo(this.at(x), foot); pen.lineTo(this.at(x), foot + 4);
-        this.write(short(x), Math.min(this.at(x), this.width - 3.5 * short(x).length), foot + 12, { align: "center", size: 11 });
+        this.write(name, Math.min(this.at(x), this.width - 3.5 * name.length), foot + 12, { align: "center", size: 11 });
       }
-      const [low, high] = this.log ? this.y.map(Math.log10) : this.y;
-      for (const tick of this.log ? ticks(Math.ceil(low), high, 4).filter(Number.isInteger) : ticks(low, high, Math.max(2, (foot - this.above) / 45))) {
-        const y = this.log ? 10 ** tick : tick;
+      for (const [y, name] of marks(this.y, this.log, Math.max(2, (foot - this.above) / 45))) {
         pen.moveTo(this.left - 4, this.up(y)); pen.lineTo(this.left, this.up(y));
-        this.write(this.log && Math.abs(tick) > 2 ? `1e${short(tick)}` : short(y), this.left - 6, this.up(y), { align: "right", size: 11 });
+        this.write(name, this.left - 6, this.up(y), { align: "right", size: 11 });
       }
       pen.stroke();
       if (this.xLabel) this.write(this.xLabel, (this.left + end) / 2, this.height - 8, { align: "center" });
@@ -132,7 +135,8 @@
       this.inside(pen => {
         Object.assign(pen, { fillStyle: this.stage.color(color), globalAlpha: alpha });
         for (let i = 0; i < heights.length; i++) {
-          const a = this.at(edges[i]) + gap / 2, b = this.at(edges[i + 1]) - gap / 2, top = this.up(heights[i]), foot = this.up(base[i] ?? base);
+          const a = this.at(edges[i]) + gap / 2, b = this.at(edges[i + 1]) - gap / 2;
+          const top = this.up(heights[i]), foot = this.up(base[i] ?? base);
           pen.fillRect(a, Math.min(top, foot), b - a, Math.abs(foot - top));
         }
       });
@@ -153,7 +157,8 @@
         Object.assign(pen, { strokeStyle: this.stage.color(color), lineWidth: width });
         pen.setLineDash(dash);
         pen.beginPath();
-        pen.ellipse(this.at(x), this.up(y), Math.abs(this.at(x + radius) - this.at(x)), Math.abs(this.up(y + radius) - this.up(y)), 0, 0, 7);
+        const wide = Math.abs(this.at(x + radius) - this.at(x)), high = Math.abs(this.up(y + radius) - this.up(y));
+        pen.ellipse(this.at(x), this.up(y), wide, high, 0, 0, 7);
         pen.stroke();
       });
     }
@@ -164,13 +169,16 @@
         Object.assign(pen, { strokeStyle: this.stage.color(color), lineWidth: width, globalAlpha: alpha });
         pen.beginPath();
         pen.moveTo(a, b); pen.lineTo(c, d);
-        for (const side of [-0.45, 0.45]) { pen.moveTo(c, d); pen.lineTo(c - head * Math.cos(turn + side), d - head * Math.sin(turn + side)); }
+        for (const side of [-0.45, 0.45]) {
+          pen.moveTo(c, d);
+          pen.lineTo(c - head * Math.cos(turn + side), d - head * Math.sin(turn + side));
+        }
         pen.stroke();
       });
     }
     upright(x, color, { width = 1, dash = [4, 3] } = {}) { this.curve([x, x], this.y, color, { width, dash }); }
     level(y, color, { width = 1, dash = [4, 3] } = {}) { this.curve(this.x, [y, y], color, { width, dash }); }
-    // A picture of columns x rows over the rectangle x, y (its upper left corner first); `paint(i)` gives red, green, blue, opacity.
+    // A picture of columns x rows over the rectangle x, y, its upper left corner first; `paint(i)` is red, green, blue, opacity.
     image(columns, rows, paint, { x = this.x, y = this.y, smooth = false } = {}) {
       const sheet = new OffscreenCanvas(columns, rows), pixels = new ImageData(columns, rows);
       for (let i = 0; i < columns * rows; i++) pixels.data.set(paint(i), 4 * i);
@@ -185,7 +193,8 @@
     shade(value, most, color, { columns = 90, rows = 90 } = {}) {
       const [r, g, b] = rgb(this.stage.color(color)), [left, right] = this.x, [low, high] = this.y;
       this.image(columns, rows, i => {
-        const x = left + (i % columns + 0.5) / columns * (right - left), y = high - (Math.floor(i / columns) + 0.5) / rows * (high - low);
+        const x = left + (i % columns + 0.5) / columns * (right - left);
+        const y = high - (Math.floor(i / columns) + 0.5) / rows * (high - low);
         return [r, g, b, 255 * Math.min(1, value(x, y) / most)];
       }, { smooth: true });
     }
@@ -212,8 +221,10 @@
       this.panels = [];
       this.row = made("div", { class: "live-panels" });
       this.bar = made("div", { class: "live-controls" });
-      this.line = made("p", { class: "live-says", role: "status" });
-      this.node = made("div", { class: "live-stage", role: "group", "aria-label": label }, this.row, this.bar, this.line);
+      this.line = made("p", { class: "live-says" });
+      this.voice = made("p", { class: "visually-hidden", role: "status" });
+      const parts = [this.row, this.bar, this.line, this.voice];
+      this.node = made("div", { class: "live-stage", role: "group", "aria-label": label }, ...parts);
       element.append(this.node);
       new ResizeObserver(() => this.redraw()).observe(this.row);
       new MutationObserver(() => this.redraw()).observe(document.documentElement, { attributeFilter: ["data-theme"] });
@@ -238,11 +249,11 @@
         this.paint();
       });
     }
-    // What is shown, in words; said to who listens once it has stood still for a moment.
+    // What is shown, in words; read aloud once it has stood still for a moment.
     says(text) {
+      this.line.textContent = text;
       clearTimeout(this.saying);
-      if (!this.line.textContent) this.line.textContent = text;
-      else this.saying = setTimeout(() => { this.line.textContent = text; }, this.timer ? 1000 : 150);
+      this.saying = setTimeout(() => { this.voice.textContent = text; }, 700);
     }
     // A slider; `format` writes its value. `values` makes it step through a list.
     slider({ label, min = 0, max = 1, step = 1, value = min, values = null, format = short, change = () => {} }) {

@@ -1,11 +1,13 @@
-"""Sphinx extension of the book: the weights of the trained models, as scripts that a page on disk can load.
+"""Sphinx extension of the book: the scripts of the live figures, and the trained models as scripts that a page on disk can load.
 
 A browser fetches nothing for a page on disk, but runs scripts. So the book gets `_static/live/weights/NAME.js` for each model,
-made from the checkpoints of the package when the book is built: none is stored twice. `_static/live/engine.js` reads them.
+made from the checkpoints of the package when the book is built: none is stored twice. `live/engine.js` reads them. The scripts
+stand in a folder of their own, because every page loads at once what it finds in `_static`.
 """
 
 import base64
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -14,7 +16,7 @@ import tinyddpm as td
 from tinyddpm._registry import describe
 from tinyddpm.checkpoint import PRETRAINED
 
-FOLDER = Path("_static") / "live" / "weights"
+SCRIPTS = Path(__file__).parents[1] / "live"
 
 
 def weights(name: str) -> str:
@@ -38,17 +40,18 @@ def described(model: td.DDPM | td.LatentDDPM) -> dict[str, object]:
     }
 
 
-def write_weights(app, exception):
+def write_scripts(app, exception):
     """Writes the scripts into the built book."""
     if exception is not None or app.builder.name != "html":
         return
-    folder = Path(app.outdir) / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(app.outdir) / "_static" / "live"
+    shutil.copytree(SCRIPTS, folder, dirs_exist_ok=True)
+    (folder / "weights").mkdir(exist_ok=True)
     for name in PRETRAINED:
-        (folder / f"{name}.js").write_text(weights(name), encoding="utf-8")
+        (folder / "weights" / f"{name}.js").write_text(weights(name), encoding="utf-8")
 
 
 def setup(app):
     """Called by Sphinx."""
-    app.connect("build-finished", write_weights)
+    app.connect("build-finished", write_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

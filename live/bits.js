@@ -1,8 +1,8 @@
 // Chapter 3: what the bound of two narrow Gaussians is made of, for a chain, a variance and a network that the reader sets.
 (() => {
-  // The terms in nats, exactly: those of the best network, and what an error adds to each; row 1 is L_0, and row t is L_{t-1}. A
-  // network that is off by `off` everywhere has the squared error of the best one, plus the square of that. `spread` is the variance
-  // of the two Gaussians.
+  // The terms in nats, exactly: those of the best network, and what an error adds to each; row 1 is L_0, row t is L_{t-1}. A
+  // network that is off by `off` everywhere has the squared error of the best one, plus the square of that. `spread` is the
+  // variance of the two Gaussians.
   function boundTerms(schedule, variance, off, { apart, spread }) {
     const { T, beta, alpha, alphaBar, lost, betaTilde } = schedule, best = [0], added = [0];
     const sum = list => list.reduce((a, b) => a + b);
@@ -18,7 +18,8 @@
   }
   tinyddpm.boundTerms = boundTerms;
 
-  tinyddpm.figures.bits = (stage, { apart, spread }) => {
+  tinyddpm.figures.bits = async (stage, { apart, spread }) => {
+    await tinyddpm.script("pair");
     const counts = [5, 10, 20, 50, 100, 200, 500, 1000];
     const data = tinyddpm.mixture([-apart / 2, apart / 2], spread), made = {};
     const chain = T => made[`${kind.value} ${T}`] ||= tinyddpm[kind.value](T);  // which keeps its floor

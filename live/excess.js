@@ -12,7 +12,8 @@ tinyddpm.figures.excess = stage => {
   stage.button("Draw 20", () => draw(20));
   const byStep = stage.panel({ label: "floor, and loss and excess as measured, against t", title: "by step", aspect: 0.85,
                                x: [0.9, 230], y: [5e-6, 900], log: true, logX: true, xLabel: "t", least: 150 });
-  const byBatch = stage.panel({ label: "batches", title: "by batch", aspect: 0.85, x: [0.5, KEPT + 0.5], xLabel: "batch", least: 150 });
+  const byBatch = stage.panel({ label: "batches", title: "by batch", aspect: 0.85, x: [0.5, KEPT + 0.5], xLabel: "batch",
+                                least: 150 });
 
   // The floor: as all eight look alike, the mean over the states of one, on a grid in its own standard deviations.
   function exactFloor(t) {

@@ -14,12 +14,12 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright, which 
 if browsers.program() is None:
     pytest.skip(browsers.MISSING, allow_module_level=True)
 
-STATIC = Path(__file__).parents[1] / "_static"
+SCRIPTS = Path(__file__).parents[1] / "live"
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    scripts = "".join(f'<script src="{(STATIC / "live" / name).as_uri()}.js"></script>' for name in ("engine", "plot", "bits"))
+    scripts = "".join(f'<script src="{(SCRIPTS / name).as_uri()}.js"></script>' for name in ("engine", "plot", "pair", "bits"))
     path = tmp_path_factory.mktemp("bits") / "page.html"
     path.write_text(f"<!doctype html>{scripts}", encoding="utf-8")
     with (
