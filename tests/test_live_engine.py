@@ -124,7 +124,7 @@ def test_a_script_holds_every_number_of_its_model(name):
 def test_numbers_that_16_bits_do_not_hold_are_refused():
     ddpm = td.DDPM(td.MLP(dim=2), td.Schedule.cosine(T=10))
     with pytest.raises(ValueError, match="16 bits"):
-        live.described(ddpm)
+        live_scripts.described(ddpm)
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "lognormal", "schedule"])
@@ -297,7 +297,7 @@ def test_a_model_of_another_size_in_other_units_is_the_same(page, monkeypatch, s
         parameter.data = (parameter + 0.1 * torch.randn(parameter.shape)).half().float()
     ddpm = td.DDPM(network, td.Schedule.linear(T=20, beta_T=0.5), "x0", clip=(-2, 1), shift=-1.5, scale=SCALES[scale])
     ddpm.example_shape = (2, 4, 8)
-    weights, x_T, noises = live.described(ddpm), noise(2, 2, 4, 8), [noise(2, 2, 4, 8, seed=seed) for seed in range(19)]
+    weights, x_T, noises = live_scripts.described(ddpm), noise(2, 2, 4, 8), [noise(2, 2, 4, 8, seed=seed) for seed in range(19)]
     left = iter(noises)
     monkeypatch.setattr(_walk, "standard_normal", lambda x, generator: next(left))
     expected = ddpm.double().eval().given(["b a", "a"]).sample(x_T.shape, x_T)
