@@ -443,7 +443,8 @@ self.tinyddpmEngine = function () {
     const found = caption.toLowerCase().replace(/[,.]/g, " ").split(/\s+/).filter(Boolean);
     if (found.length > length) throw new Error(`caption = '${caption}' has ${found.length} words, expected at most ${length}`);
     for (const word of found.filter(word => !words.includes(word))) {
-      const near = words.map(known => [likeness(known, word), known]).filter(([like]) => like >= 0.6).sort((a, b) => b[0] - a[0]);
+      const near = words.map(known => [likeness(known, word), known]).filter(([like]) => like >= 0.6);
+      near.sort((a, b) => b[0] - a[0] || (a[1] < b[1] ? 1 : -1));
       const hint = near.length ? `the nearest known word is '${near[0][1]}'` : `the known words are ${words.join(", ")}`;
       throw new Error(`caption = '${caption}' has the unknown word '${word}': ${hint}`);
     }
