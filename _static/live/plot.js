@@ -27,11 +27,12 @@
   }
   const short = number => String(parseFloat(number.toPrecision(3))).replace("-", "−");
 
-  // One picture with coordinates: x to the right and y upwards. `log` makes y logarithmic; `frame: false` leaves out the axes.
+  // One picture with coordinates: x to the right and y upwards. `log` makes y logarithmic; `frame: false` leaves out the axes;
+  // `marks`, [[x, text], ...], stand below the x axis in the place of round numbers.
   class Panel {
     constructor(stage, { label, title = "", x = [0, 1], y = [0, 1], xLabel = "", yLabel = "", aspect = 0.75, grow = 1, frame = true,
-                         log = false, least = 160, most = 900 }) {
-      Object.assign(this, { stage, title, x, y, xLabel, yLabel, aspect, frame, log });
+                         log = false, marks = null, least = 160, most = 900 }) {
+      Object.assign(this, { stage, title, x, y, xLabel, yLabel, aspect, frame, log, marks });
       this.canvas = made("canvas", { role: "img", "aria-label": label });
       this.box = made("div", { class: "live-panel", style: `flex: ${grow} 1 ${least}px; max-width: ${most}px` }, this.canvas);
       this.pen = this.canvas.getContext("2d");
@@ -73,9 +74,9 @@
       pen.lineWidth = 1;
       pen.beginPath();
       pen.moveTo(this.left, this.above); pen.lineTo(this.left, foot); pen.lineTo(end, foot);
-      for (const x of ticks(...this.x, Math.max(2, (end - this.left) / 70))) {
+      for (const [x, text] of this.marks || ticks(...this.x, Math.max(2, (end - this.left) / 70)).map(x => [x, short(x)])) {
         pen.moveTo(this.at(x), foot); pen.lineTo(this.at(x), foot + 4);
-        this.write(short(x), this.at(x), foot + 12, { align: "center", size: 11 });
+        this.write(text, this.at(x), foot + 12, { align: "center", size: 11 });
       }
       const [low, high] = this.log ? this.y.map(Math.log10) : this.y;
       for (const tick of this.log ? ticks(Math.ceil(low), high, 4).filter(Number.isInteger) : ticks(low, high, Math.max(2, (foot - this.above) / 45))) {
