@@ -1,17 +1,17 @@
 // Chapter 6: the reverse process, by the trained network and by the exact field from the same noise, in as many steps as one likes.
 tinyddpm.figures.sampling = stage => {
   const { random, load, ring, ddim, step, slicedWasserstein } = tinyddpm;
-  const n = 500, followed = [0, 1, 2], counts = [1, 2, 5, 10, 20, 50, 100, 200];
+  const n = 500, counts = [1, 2, 5, 10, 20, 50, 100, 200];
   const learned = load(tinyddpmWeights.eight_gaussians), { schedule } = learned;
   // The best prediction of the noise, in the place of the network.
   const exact = { schedule, predict: "eps", clip: null, answer: (x, t) => ring.eps(schedule, x, t) };
-  const names = ["learned", "exact"], percent = share => `${(100 * share).toFixed(1)} %`;
+  const names = ["learned", "exact"], percent = share => `${(100 * share).toFixed(1)}\u00a0%`;
 
   const planes = ["learned network", "exact field"].map(title =>
     stage.panel({ label: title, title, x: [-3, 3], y: [-3, 3], aspect: 1, frame: false, least: 120, most: 320 }));
   const record = stage.panel({
-    label: "Of each run, the share of points near no mode, by the number of steps", x: [-0.4, 7.4], y: [0.1, 100], log: true,
-    marks: counts.map((count, i) => [i, count]), xLabel: "steps", yLabel: "near no mode, %", aspect: 0.2, least: 500,
+    label: "Of each run, the share of points near no mode, by the number of steps", x: [-0.4, 7.4], y: [0.1, 150], log: true,
+    marks: counts.map((count, i) => [i, count]), xLabel: "steps", yLabel: "near none, %", aspect: 0.25, least: 500,
   });
 
   const steps = stage.slider({ label: "steps", values: counts, value: 200, format: String, change: () => begin() });
@@ -25,8 +25,8 @@ tinyddpm.figures.sampling = stage => {
   });
   stage.play(done, { seconds: 4 });
   let [start, fresh, follows, run, before, floor] = [1, 1000, true, null, null, null];
-  stage.button("Again from the same start", () => { fresh++; begin(); });
-  stage.button("From a new start", () => { start++; fresh++; begin(); });
+  stage.button("Same start again", () => { fresh++; begin(); });
+  stage.button("New start", () => { start++; fresh++; begin(); });
   const runs = [], truth = [1, 2, 3, 4].map(seed => ring.sample(n, random(seed)));
 
   // A run takes one step per frame, or fewer where there are few to see. One that another has replaced is left where it is.
@@ -60,9 +60,9 @@ tinyddpm.figures.sampling = stage => {
     }
     if (!floor) {
       const own = [];
-      for (let seed = 11; seed < 19; seed++, yield) own.push(distance(ring.sample(n, random(seed))));
-      const mean = own.reduce((a, b) => a + b) / 8;
-      floor = { mean, spread: Math.sqrt(own.reduce((sum, one) => sum + (one / mean - 1) ** 2, 0) / 7) };
+      for (let seed = 11; seed < 27; seed++, yield) own.push(distance(ring.sample(n, random(seed))));
+      const mean = own.reduce((a, b) => a + b) / 16;
+      floor = { mean, spread: Math.sqrt(own.reduce((sum, one) => sum + (one / mean - 1) ** 2, 0) / 15) };
     }
     const found = [];
     for (const x of now) { yield; found.push({ ...near(x), over: distance(x) / floor.mean }); }
@@ -78,11 +78,8 @@ tinyddpm.figures.sampling = stage => {
     planes.forEach((plane, m) => {
       for (const [x, y] of ring.means) plane.circle(x, y, 0.3, "data");
       plane.points(run.states[k][m], names[m], { radius: 1.4, alpha: 0.55 });
-      for (const i of followed) {
-        if (before) trace(plane, before.states, m, i, "muted", { width: 1, dash: [3, 2] });
-        trace(plane, run.states.slice(0, k + 1), m, i, "other", { width: 1.8 });
-        plane.points(run.states[k][m].subarray(2 * i, 2 * i + 2), "other", { radius: 3.5, alpha: 1 });
-      }
+      if (before) trace(plane, before.states.map(state => state[m]), "muted", { width: 1, dash: [4, 3] });
+      trace(plane, run.states.slice(0, k + 1).map(state => state[m]), "other", { width: 1.4, alpha: 0.9 });
       const share = percent(near(run.states[k][m]).share);
       plane.write(`${share} near a mode`, plane.width / 2, plane.height - 12, { align: "center", color: "ink" });
       plane.describe(`${names[m]}: after ${k} of ${run.steps} steps, ${share} of ${n} points are near a mode`);
@@ -96,8 +93,10 @@ tinyddpm.figures.sampling = stage => {
     if (run.found) stage.says(words(run));
   });
 
-  function trace(plane, states, m, i, color, style) {
-    plane.curve(states.map(state => state[m][2 * i]), states.map(state => state[m][2 * i + 1]), color, style);
+  // The way of the first point, and where it is.
+  function trace(plane, states, color, style) {
+    plane.curve(states.map(x => x[0]), states.map(x => x[1]), color, style);
+    plane.points(states.at(-1).subarray(0, 2), color, { radius: 3.5, alpha: 1 });
   }
   // Hollow without fresh noise, full with all of it; those of the last run are larger.
   function dot(x, off, color, { eta }, last) {
@@ -111,11 +110,11 @@ tinyddpm.figures.sampling = stage => {
     });
   }
   function words({ steps, eta, found, moved }) {
-    const [network, field] = found.map(({ share, modes, over }) =>
-      `${percent(share)} near a mode, ${modes} of 8 modes, distance ${over.toFixed(1)}`);
     const way = steps < schedule.T ? `${steps} step${steps > 1 ? "s" : ""} with η = ${eta}` : eta === 1 ? "All 200 steps with all the fresh noise, which is Algorithm 2" : `All 200 steps with η = ${eta}`;
-    const again = moved === null ? "" : ` From the same start as before, the network's points end ${moved.toFixed(2)} from where they ended then, on average.`;
-    return `${way}. Learned: ${network}. Exact: ${field}. True points: 98.9 %, 8 modes, distance 1.0 ± ${floor.spread.toFixed(1)}.${again}`;
+    const each = name => found.map(one => one[name]), [a, b] = each("share").map(percent), [c, d] = each("over").map(over => over.toFixed(1));
+    const again = moved === null ? "" : ` The network's points end ${moved.toFixed(2)} away, on average, from where the same start led in the run before.`;
+    return `${way}. Near a mode: learned ${a}, exact ${b}, true points 98.9\u00a0%. Modes reached: ${each("modes").join(" and ")} of 8. `
+      + `Distance from the data, in units of that of true points (1.0 ± ${floor.spread.toFixed(1)}): learned ${c}, exact ${d}.${again}`;
   }
 
   // To four sets of true points, on average.
