@@ -39,7 +39,7 @@ tinyddpm.figures.field = (stage, { t: first = 50 }) => {
 
   stage.draw(() => {
     const { law, learned, exact, near, far } = fields(t.value), most = Math.max(...law.means.map(law.density), law.density([0, 0]));
-    plane.shade((x, y) => law.density([x, y]), 1.3 * most, "noise", { columns: 50, rows: 50 });
+    plane.shade((x, y) => law.density([x, y]), 1.6 * most, "data", { columns: 50, rows: 50 });
     // To one scale for all arrows of a picture: those far outside would otherwise be as long as the picture, or all others dots.
     let length = 0;
     for (let i = 0; i < grid.length; i += 2) length += Math.hypot(exact[i], exact[i + 1]) / (side * side);

@@ -15,9 +15,11 @@ tinyddpm.figures.sampling = stage => {
   });
 
   const steps = stage.slider({ label: "steps", values: counts, value: 200, format: String, change: () => begin() });
-  const eta = stage.slider({ label: "fresh noise η", max: 1, step: 0.1, value: 1, format: one => one.toFixed(1), change: () => begin() });
+  const eta = stage.slider({
+    label: "fresh noise η", max: 1, step: 0.1, value: 1, format: one => one.toFixed(1), change: () => begin(),
+  });
   const done = stage.slider({
-    label: "steps done", max: 200, format: k => `${k}, t = ${schedule.T * (1 - k / steps.value)}`,
+    label: "steps done", max: 200, format: k => `${k}, t = ${schedule.T - schedule.T / steps.value * k}`,
     change: k => {
       follows = k >= run.states.length;  // what is not there yet is waited for
       if (follows) done.set(run.states.length - 1);
@@ -87,7 +89,8 @@ tinyddpm.figures.sampling = stage => {
     record.level(100 * Math.exp(-4.5), "data");
     record.write("true points", record.at(-0.3), record.up(100 * Math.exp(-4.5)) - 8, { color: "data" });
     for (const one of runs) {
-      one.found.forEach(({ share }, m) => dot(counts.indexOf(one.steps) + 0.16 * (m - 0.5), 100 * (1 - share), names[m], one, one === run));
+      one.found.forEach(({ share }, m) =>
+        dot(counts.indexOf(one.steps) + 0.16 * (m - 0.5), 100 * (1 - share), names[m], one.eta, one === run));
     }
     record.legend([["learned", "learned"], ["exact", "exact"]]);
     if (run.found) stage.says(words(run));
@@ -99,7 +102,7 @@ tinyddpm.figures.sampling = stage => {
     plane.points(states.at(-1).subarray(0, 2), color, { radius: 3.5, alpha: 1 });
   }
   // Hollow without fresh noise, full with all of it; those of the last run are larger.
-  function dot(x, off, color, { eta }, last) {
+  function dot(x, off, color, eta, last) {
     record.inside(pen => {
       Object.assign(pen, { fillStyle: stage.color(color), strokeStyle: stage.color(color), lineWidth: 1.3 });
       pen.beginPath();
@@ -110,11 +113,15 @@ tinyddpm.figures.sampling = stage => {
     });
   }
   function words({ steps, eta, found, moved }) {
-    const way = steps < schedule.T ? `${steps} step${steps > 1 ? "s" : ""} with η = ${eta}` : eta === 1 ? "All 200 steps with all the fresh noise, which is Algorithm 2" : `All 200 steps with η = ${eta}`;
-    const each = name => found.map(one => one[name]), [a, b] = each("share").map(percent), [c, d] = each("over").map(over => over.toFixed(1));
-    const again = moved === null ? "" : ` The network's points end ${moved.toFixed(2)} away, on average, from where the same start led in the run before.`;
-    return `${way}. Near a mode: learned ${a}, exact ${b}, true points 98.9\u00a0%. Modes reached: ${each("modes").join(" and ")} of 8. `
-      + `Distance from the data, in units of that of true points (1.0 ± ${floor.spread.toFixed(1)}): learned ${c}, exact ${d}.${again}`;
+    const whole = steps === schedule.T && eta === 1 ? "Algorithm 2, which is all 200 steps with η = 1" : "";
+    const way = whole || `${steps} ${steps > 1 ? "steps" : "step"} with η = ${eta}`;
+    const each = name => found.map(one => one[name]);
+    const [a, b] = each("share").map(percent), [c, d] = each("over").map(over => over.toFixed(1));
+    const again = moved === null ? ""
+      : ` The network's points end ${moved.toFixed(2)} away, on average, from where the same start led in the run before.`;
+    return `${way}. Near a mode: learned ${a}, exact ${b}, true points 98.9\u00a0%. Modes reached: ${each("modes").join(" and ")} `
+      + `of 8. Distance from the data, in units of that of true points (1.0 ± ${floor.spread.toFixed(1)}): `
+      + `learned ${c}, exact ${d}.${again}`;
   }
 
   // To four sets of true points, on average.
