@@ -28,7 +28,8 @@ tinyddpm.figures.field = (stage, { t: first = 50 }) => {
   }
 
   const plane = stage.panel({
-    label: "", title: "score: exact (thick), learned (thin)", x: [-3, 3], y: [-3, 3], aspect: 1, frame: false, least: 300, most: 420,
+    label: "", title: "score: exact (thick), learned (thin)", x: [-3, 3], y: [-3, 3], aspect: 1, frame: false, most: 420,
+    least: 300,
   });
   const course = stage.panel({
     label: "How far the two fields differ at each t, where noisy data lie and elsewhere", x: [0, 1.04 * schedule.T], y: [0.1, 100],
@@ -63,11 +64,12 @@ tinyddpm.figures.field = (stage, { t: first = 50 }) => {
   const part = percent => `${percent.toFixed(percent < 1 ? 2 : percent < 10 ? 1 : 0)}\u00a0%`;
   // The curves, one point per frame.
   const known = [], times = [1, 2, 3, 5, 7, ...Array.from({ length: 20 }, (_, i) => 10 + 10 * i)];
-  const go = () => {
-    const next = times[known.length], { near, far } = fields(next);
-    known.push({ t: next, near, far });
-    stage.redraw();
-    if (known.length < times.length) requestAnimationFrame(go);
-  };
-  requestAnimationFrame(go);
+  stage.work(function* () {
+    for (const t of times) {
+      const { near, far } = fields(t);
+      known.push({ t, near, far });
+      stage.redraw();
+      yield;
+    }
+  }());
 };

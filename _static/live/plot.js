@@ -287,6 +287,18 @@
       this.stopped = label;
       return button;
     }
+    // Long work in pieces, one per frame, in the place of what was at work before. A piece may yield how many ms to wait.
+    work(pieces) {
+      let due = 0;
+      this.pieces = pieces;
+      const tick = now => {
+        if (this.pieces !== pieces) return;
+        const { value: pause, done } = now < due ? {} : pieces.next();
+        if (pause) due = now + pause;
+        if (!done) requestAnimationFrame(tick);
+      };
+      requestAnimationFrame(tick);
+    }
     stop() {
       cancelAnimationFrame(this.timer);
       this.timer = null;

@@ -19,7 +19,7 @@ tinyddpm.figures.sampling = stage => {
     label: "fresh noise η", max: 1, step: 0.1, value: 1, format: one => one.toFixed(1), change: () => begin(),
   });
   const done = stage.slider({
-    label: "steps done", max: 200, format: k => `${k}, t = ${schedule.T - schedule.T / steps.value * k}`,
+    label: "steps\u00a0done", max: 200, format: k => `${k},\u00a0t\u00a0=\u00a0${schedule.T - schedule.T / steps.value * k}`,
     change: k => {
       follows = k >= run.states.length;  // what is not there yet is waited for
       if (follows) done.set(run.states.length - 1);
@@ -31,7 +31,7 @@ tinyddpm.figures.sampling = stage => {
   stage.button("New start", () => { start++; fresh++; begin(); });
   const runs = [], truth = [1, 2, 3, 4].map(seed => ring.sample(n, random(seed)));
 
-  // A run takes one step per frame, or fewer where there are few to see. One that another has replaced is left where it is.
+  // A run takes one step per frame, or fewer where there are few to see.
   function begin() {
     stage.stop();
     if (run?.found) before = run;
@@ -39,15 +39,7 @@ tinyddpm.figures.sampling = stage => {
     run = { start, steps: steps.value, eta: eta.value, states: [], found: null };
     done.limit(0, run.steps);
     follows = true;
-    const mine = run, work = walk(mine);
-    let due = 0;
-    const tick = now => {
-      if (run !== mine) return;
-      const { value: pause, done: ended } = now < due ? {} : work.next();
-      if (pause) due = now + pause;
-      if (!ended) requestAnimationFrame(tick);
-    };
-    requestAnimationFrame(tick);
+    stage.work(walk(run));
   }
   function* walk(run) {
     const plan = ddim(schedule, run.steps, run.eta), source = random(fresh), noise = random(start).normals(2 * n);
