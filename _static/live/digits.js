@@ -21,6 +21,7 @@ tinyddpm.figures.digits = stage => {
     stage.stop();
     [states, follows] = [[], true];
     done.limit(0, steps.value);
+    stage.says(`Drawing in ${steps.value} steps.`);
     stage.work(walk());
   }
   // With all the fresh noise, which in all 200 steps is Algorithm 2.

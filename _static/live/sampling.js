@@ -39,6 +39,7 @@ tinyddpm.figures.sampling = stage => {
     run = { start, steps: steps.value, eta: eta.value, states: [], found: null };
     done.limit(0, run.steps);
     follows = true;
+    stage.says(`Drawing in ${run.steps} steps.`);
     stage.work(walk(run));
   }
   function* walk(run) {
