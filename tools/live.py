@@ -18,20 +18,24 @@ FOLDER = Path("_static") / "live" / "weights"
 
 
 def weights(name: str) -> str:
-    """The script of a model: what it is made as, the shape of what it draws, the names of its tensors, and these in base64."""
-    model = td.load_pretrained(name)
+    """The script of a model that comes with the package."""
+    script = json.dumps(described(td.load_pretrained(name)))
+    return f"(self.tinyddpmWeights = self.tinyddpmWeights || {{}})[{json.dumps(name)}] = {script};\n"
+
+
+def described(model: td.DDPM | td.LatentDDPM) -> dict[str, object]:
+    """What a model is made as, the shape of what it draws, the names and shapes of its tensors, and their numbers in base64."""
     tensors = model.state_dict()
-    for key, value in tensors.items():
+    for name, value in tensors.items():
         if not torch.equal(value.half().float(), value):
-            raise ValueError(f"{name}: {key} has numbers that 16 bits do not hold")
+            raise ValueError(f"{name} has numbers that 16 bits do not hold")
     data = b"".join(value.half().numpy().astype("<f2").tobytes() for value in tensors.values())
-    script = {
+    return {
         "description": describe(model),
         "example": list(getattr(model, "ddpm", model).example_shape),  # of a code, where pictures are drawn as codes
-        "tensors": [[key, list(value.shape)] for key, value in tensors.items()],
+        "tensors": [[name, list(value.shape)] for name, value in tensors.items()],
         "data": base64.b64encode(data).decode(),
     }
-    return f"(self.tinyddpmWeights = self.tinyddpmWeights || {{}})[{json.dumps(name)}] = {json.dumps(script)};\n"
 
 
 def write_weights(app, exception):

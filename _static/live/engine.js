@@ -16,13 +16,14 @@ self.tinyddpmEngine = function () {
   // Numbers that follow from a whole number, the seed: sfc32, whose state splitmix32 makes of it.
   function random(seed) {
     let state = seed | 0;
-    const split = () => {
+    const draw = () => {
       state = (state + 0x9e3779b9) | 0;
       let z = Math.imul(state ^ (state >>> 16), 0x21f0aaad);
       z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
       return z ^ (z >>> 15);
     };
-    let [a, b, c, counter, spare] = [split(), split(), split(), 1, null];
+    let [a, b, c, counter] = [draw(), draw(), draw(), 1];
+    const spare = [];
 
     // In [0, 1).
     function uniform() {
@@ -35,13 +36,9 @@ self.tinyddpmEngine = function () {
 
     // From N(0, 1), by Box and Muller, who make two at a time.
     function normal() {
-      if (spare !== null) {
-        const one = spare;
-        spare = null;
-        return one;
-      }
+      if (spare.length) return spare.pop();
       const radius = Math.sqrt(-2 * Math.log(1 - uniform())), angle = 2 * Math.PI * uniform();
-      spare = radius * Math.sin(angle);
+      spare.push(radius * Math.sin(angle));
       return radius * Math.cos(angle);
     }
 
@@ -144,20 +141,20 @@ self.tinyddpmEngine = function () {
       return Number.isFinite(most) ? most + Math.log(logs.reduce((sum, one) => sum + Math.exp(one - most), 0)) : most;
     }
 
-    // How probable it is that a point came from each component: Eq. (7.4).
+    // How probable it is that the point that begins at x[at] came from each component: Eq. (7.4).
     function chances(x, at = 0) {
       const logs = joint(x, at), most = Math.max(...logs), parts = logs.map(one => Math.exp(one - most));
       const sum = parts.reduce((a, b) => a + b);
       return parts.map(part => part / sum);
     }
 
-    // The gradient of the log density, times a factor, for rows of points.
-    function pull(x, factor) {
+    // The gradient of the log density, for rows of points.
+    function score(x) {
       const found = new Float32Array(x.length);
       for (let at = 0; at < x.length; at += d) {
         const each = chances(x, at);
         for (let j = 0; j < d; j++) {
-          found[at + j] = factor * means.reduce((sum, m, k) => sum + each[k] * (m[j] - x[at + j]) / variances[k], 0);
+          found[at + j] = means.reduce((sum, m, k) => sum + each[k] * (m[j] - x[at + j]) / variances[k], 0);
         }
       }
       return found;
@@ -193,12 +190,14 @@ self.tinyddpmEngine = function () {
       return x;
     }
 
+    // The best possible prediction of the noise, for rows of points: Eq. (4.18).
+    function eps(schedule, x, t) {
+      return marginal(schedule, t).score(x).map(slope => -Math.sqrt(schedule.lost[t]) * slope);
+    }
+
     return {
-      means, variances, weights, d, logDensity, chances, marginal, reverseStep, given, sample,
-      density: x => Math.exp(logDensity(x)),
-      score: x => pull(x, 1),
-      eps: (schedule, x, t) => marginal(schedule, t).pull(x, -Math.sqrt(schedule.lost[t])), // the best possible: Eq. (4.18)
-      pull,
+      means, variances, weights, d, logDensity, score, eps, marginal, reverseStep, given, sample,
+      density: x => Math.exp(logDensity(x)), chances: x => chances(list(x)),
     };
   }
 
@@ -222,23 +221,24 @@ self.tinyddpmEngine = function () {
     return { w, b: new Numbers(at(`${name}.bias`).data), inside: places * inside, outside };
   }
 
-  // W x + b for each row of x. Four rows and two outputs at a time, so that what is read serves more than once; where there are
+  // W x + b for each row of x. Two rows and four outputs at a time, so that what is read serves more than once; where there are
   // not as many left, the last one is computed again.
   function apply({ w, b, inside, outside }, x) {
-    const rows = x.length / inside, y = new Numbers(rows * outside);
-    for (let o = 0; o < outside; o += 2) {
-      const p = Math.min(o + 1, outside - 1), wo = o * inside, wp = p * inside;
-      for (let r = 0; r < rows; r += 4) {
-        const s = Math.min(r + 1, rows - 1), t = Math.min(r + 2, rows - 1), u = Math.min(r + 3, rows - 1);
-        const xr = r * inside, xs = s * inside, xt = t * inside, xu = u * inside;
-        let ro = b[o], so = ro, to = ro, uo = ro, rp = b[p], sp = rp, tp = rp, up = rp;
-        for (let k = 0; k < inside; k++) {
-          const v = w[wo + k], z = w[wp + k], i = x[xr + k], j = x[xs + k], l = x[xt + k], m = x[xu + k];
-          ro += v * i; so += v * j; to += v * l; uo += v * m;
-          rp += z * i; sp += z * j; tp += z * l; up += z * m;
+    const rows = x.length / inside, y = new Numbers(rows * outside), last = outside - 1;
+    for (let r = 0; r < rows; r += 2) {
+      const s = Math.min(r + 1, rows - 1), xr = r * inside, xs = s * inside;
+      for (let o = 0; o < outside; o += 4) {
+        const p = Math.min(o + 1, last), q = Math.min(o + 2, last), t = Math.min(o + 3, last);
+        const wo = o * inside, wp = p * inside, wq = q * inside, wt = t * inside;
+        let ro = b[o], rp = b[p], rq = b[q], rt = b[t], so = ro, sp = rp, sq = rq, st = rt;
+        for (let i = 0; i < inside; i++) {
+          const u = x[xr + i], v = x[xs + i], k = w[wo + i], l = w[wp + i], m = w[wq + i], n = w[wt + i];
+          ro += u * k; rp += u * l; rq += u * m; rt += u * n;
+          so += v * k; sp += v * l; sq += v * m; st += v * n;
         }
-        y[r * outside + o] = ro; y[s * outside + o] = so; y[t * outside + o] = to; y[u * outside + o] = uo;
-        y[r * outside + p] = rp; y[s * outside + p] = sp; y[t * outside + p] = tp; y[u * outside + p] = up;
+        const yr = r * outside, ys = s * outside;
+        y[yr + o] = ro; y[yr + p] = rp; y[yr + q] = rq; y[yr + t] = rt;
+        y[ys + o] = so; y[ys + p] = sp; y[ys + q] = sq; y[ys + t] = st;
       }
     }
     return y;
@@ -303,11 +303,10 @@ self.tinyddpmEngine = function () {
     return x;
   }
 
-  // Columns from..to of rows of `width` numbers.
-  function columns(x, width, from, to) {
-    const y = new Numbers(x.length / width * (to - from));
-    for (let start = 0, i = 0; start < x.length; start += width) for (let c = from; c < to; c++) y[i++] = x[start + c];
-    return y;
+  // The columns of rows of `width` numbers, in as many equal parts.
+  function split(x, width, parts) {
+    const part = width / parts, at = (i, start) => Math.floor(i / part) * width + start + i % part;
+    return range(parts).map(k => new Numbers(x.length / parts).map((_, i) => x[at(i, k * part)]));
   }
 
   // Two sets of features side by side.
@@ -345,27 +344,25 @@ self.tinyddpmEngine = function () {
     return y;
   }
 
-  // Half the sides, by the mean of four places; and twice the sides, by four copies of each.
-  function shrink(x, height, width, c) {
-    const y = new Numbers(x.length / 4), lines = x.length / (width * c);
-    for (let line = 0; line < lines; line++) {
-      for (let column = 0; column < width; column++) {
-        const to = ((line >> 1) * (width >> 1) + (column >> 1)) * c, from = (line * width + column) * c;
-        for (let i = 0; i < c; i++) y[to + i] += x[from + i] / 4;
-      }
-    }
+  // Half the sides, by the mean of four places.
+  function shrink(x, width, c) {
+    const y = new Numbers(x.length / 4);
+    quarters(x.length / (width * c), width, (fine, coarse) => {
+      for (let i = 0; i < c; i++) y[coarse * c + i] += x[fine * c + i] / 4;
+    });
     return y;
   }
 
-  function enlarge(x, height, width, c) {
-    const y = new Numbers(4 * x.length), lines = x.length / (width * c);
-    for (let line = 0; line < 2 * lines; line++) {
-      for (let column = 0; column < 2 * width; column++) {
-        const from = ((line >> 1) * width + (column >> 1)) * c;
-        y.set(x.subarray(from, from + c), (line * 2 * width + column) * c);
-      }
-    }
+  // Twice the sides, by four copies of each place.
+  function enlarge(x, width, c) {
+    const y = new Numbers(4 * x.length);
+    quarters(2 * x.length / (width * c), 2 * width, (fine, coarse) => y.set(x.subarray(coarse * c, (coarse + 1) * c), fine * c));
     return y;
+  }
+
+  // Calls f for each place of some lines, and the one that it is a quarter of.
+  function quarters(lines, width, f) {
+    for (let y = 0; y < lines; y++) for (let x = 0; x < width; x++) f(y * width + x, (y >> 1) * (width >> 1) + (x >> 1));
   }
 
   // From (n, channels, places) to (n, places, channels); and back, with the two swapped.
@@ -433,7 +430,7 @@ self.tinyddpmEngine = function () {
     return tokens => {
       let h = Numbers.from(position, (value, i) => value + embedding[tokens[Math.floor(i / size)] * size + i % size]);
       for (const { norm1, norm2, qkv, out, inner, outer } of blocks) {
-        const all = apply(qkv, rowNorm(h, norm1)), [q, k, v] = [0, 1, 2].map(i => columns(all, 3 * size, i * size, (i + 1) * size));
+        const [q, k, v] = split(apply(qkv, rowNorm(h, norm1)), 3 * size, 3);
         h = add(apply(out, attend(q, k, v, size, 4)), h);
         h = add(apply(outer, silu(apply(inner, rowNorm(h, norm2)))), h);
       }
@@ -446,7 +443,8 @@ self.tinyddpmEngine = function () {
     const found = caption.toLowerCase().replace(/[,.]/g, " ").split(/\s+/).filter(Boolean);
     if (found.length > length) throw new Error(`caption = '${caption}' has ${found.length} words, expected at most ${length}`);
     for (const word of found.filter(word => !words.includes(word))) {
-      const near = words.map(known => [likeness(known, word), known]).filter(([like]) => like >= 0.6).sort((a, b) => b[0] - a[0]);
+      const near = words.map(known => [likeness(known, word), known]).filter(([like]) => like >= 0.6);
+      near.sort((a, b) => b[0] - a[0] || (a[1] < b[1] ? 1 : -1));
       const hint = near.length ? `the nearest known word is '${near[0][1]}'` : `the known words are ${words.join(", ")}`;
       throw new Error(`caption = '${caption}' has the unknown word '${word}': ${hint}`);
     }
@@ -501,8 +499,7 @@ self.tinyddpmEngine = function () {
   function selfAttention(at, name) {
     const affine = norm(at, `${name}.norm`), qkv = layer(at, `${name}.qkv`), out = layer(at, `${name}.out`), width = out.inside;
     return (h, places, n) => add(apply(out, oneByOne(h, n, part => {
-      const all = apply(qkv, groupNorm(part, places, affine));
-      const [q, k, v] = [0, 1, 2].map(i => columns(all, 3 * width, i * width, (i + 1) * width));
+      const [q, k, v] = split(apply(qkv, groupNorm(part, places, affine)), 3 * width, 3);
       return attend(q, k, v, width, 1);
     })), h);
   }
@@ -511,7 +508,7 @@ self.tinyddpmEngine = function () {
   function crossAttention(at, name) {
     const affine = norm(at, `${name}.norm`), [q, kv, out] = ["q", "kv", "out"].map(part => layer(at, `${name}.${part}`));
     const width = q.inside;
-    const ready = words => [0, 1].map(i => columns(apply(kv, words), 2 * width, i * width, (i + 1) * width));
+    const ready = words => split(apply(kv, words), 2 * width, 2);
     const look = (h, places, captions) => add(apply(out, oneByOne(h, captions.length, (part, i) =>
       attend(apply(q, groupNorm(part, places, affine)), ...captions[i], width, 4))), h);
     return { ready, look };
@@ -549,14 +546,14 @@ self.tinyddpmEngine = function () {
       let [h, y, z] = [convolve(first, channelsLast(x, channels, height * side), height, side), height, side];
       const found = [];
       for (let level = 0; level < levels; level++) {
-        if (level) [h, y, z] = [shrink(h, y, z, widths[level - 1]), y / 2, z / 2];
+        if (level) [h, y, z] = [shrink(h, z, widths[level - 1]), y / 2, z / 2];
         h = look(level, down[level](h, y, z, time), y * z);
         found.push(h);
       }
       h = look(levels, middle(h, y * z, n), y * z);
       for (let level = levels - 1; level >= 0; level--) {
         h = up[level](join(h, widths[level], found[level], widths[level]), y, z, time);
-        if (level) [h, y, z] = [enlarge(h, y, z, widths[level - 1]), 2 * y, 2 * z];
+        if (level) [h, y, z] = [enlarge(h, z, widths[level - 1]), 2 * y, 2 * z];
       }
       return channelsFirst(convolve(answer, silu(groupNorm(h, y * z, last)), y, z), channels, y * z);
     };
@@ -574,7 +571,7 @@ self.tinyddpmEngine = function () {
       const codes = channelsLast(z, code, height * width).map((value, i) => value * scale + shift[i % code]);
       let h = coarse(convolve(first, codes, height, width), height, width);
       const [y, x] = [2 * height, 2 * width];
-      h = convolve(smaller, enlarge(h, height, width, first.outside), y, x);
+      h = convolve(smaller, enlarge(h, width, first.outside), y, x);
       h = silu(groupNorm(finer(fine(h, y, x), y, x), y * x, affine));
       return unshuffled(convolve(last, h, y, x), channels, y, x);
     };
@@ -582,16 +579,11 @@ self.tinyddpmEngine = function () {
 
   // Each place's features become 4 by 4 pixels.
   function unshuffled(h, channels, height, width) {
-    const picture = new Float32Array(h.length), n = h.length / (16 * channels * height * width);
-    for (let i = 0, to = 0; i < n; i++) {
-      for (let c = 0; c < channels; c++) {
-        for (let y = 0; y < 4 * height; y++) {
-          for (let x = 0; x < 4 * width; x++) {
-            const place = (i * height + (y >> 2)) * width + (x >> 2);
-            picture[to++] = h[(place * channels + c) * 16 + y % 4 * 4 + x % 4];
-          }
-        }
-      }
+    const picture = new Float32Array(h.length);
+    for (let i = 0; i < h.length; i++) {
+      const x = i % (4 * width), line = (i - x) / (4 * width), y = line % (4 * height), plane = (line - y) / (4 * height);
+      const c = plane % channels, place = ((plane - c) / channels * height + (y >> 2)) * width + (x >> 2);
+      picture[i] = h[(place * channels + c) * 16 + y % 4 * 4 + x % 4];
     }
     return picture;
   }
