@@ -34,11 +34,11 @@
   const short = number => String(parseFloat(number.toPrecision(3))).replace("-", "−");
 
   // One picture with coordinates: x to the right and y upwards. `log` makes y logarithmic, `logX` x; `frame: false` leaves out the
-  // axes.
+  // axes; `marks`, [[x, text], ...], stand below the x axis in the place of round numbers.
   class Panel {
     constructor(stage, { label, title = "", x = [0, 1], y = [0, 1], xLabel = "", yLabel = "", aspect = 0.75, grow = 1, frame = true,
-                         log = false, logX = false, least = 160, most = 900 }) {
-      Object.assign(this, { stage, title, x, y, xLabel, yLabel, aspect, frame, log, logX });
+                         log = false, logX = false, marks = null, least = 160, most = 900 }) {
+      Object.assign(this, { stage, title, x, y, xLabel, yLabel, aspect, frame, log, logX, marks });
       this.canvas = made("canvas", { role: "img", "aria-label": label });
       this.box = made("div", { class: "live-panel", style: `flex: ${grow} 1 ${least}px; max-width: ${most}px` }, this.canvas);
       this.pen = this.canvas.getContext("2d");
@@ -84,7 +84,7 @@
       pen.lineWidth = 1;
       pen.beginPath();
       pen.moveTo(this.left, this.above); pen.lineTo(this.left, foot); pen.lineTo(end, foot);
-      for (const [x, name] of marks(this.x, this.logX, Math.max(2, (end - this.left) / 70))) {
+      for (const [x, name] of this.marks || marks(this.x, this.logX, Math.max(2, (end - this.left) / 70))) {
         pen.moveTo(this.at(x), foot); pen.lineTo(this.at(x), foot + 4);
         this.write(name, Math.min(this.at(x), this.width - 3.5 * name.length), foot + 12, { align: "center", size: 11 });
       }
@@ -312,6 +312,18 @@
       };
       this.stopped = label;
       return button;
+    }
+    // Long work in pieces, one per frame, in the place of what was at work before. A piece may yield how many ms to wait.
+    work(pieces) {
+      let due = 0;
+      this.pieces = pieces;
+      const tick = now => {
+        if (this.pieces !== pieces) return;
+        const { value: pause, done } = now < due ? {} : pieces.next();
+        if (pause) due = now + pause;
+        if (!done) requestAnimationFrame(tick);
+      };
+      requestAnimationFrame(tick);
     }
     stop() {
       cancelAnimationFrame(this.timer);
