@@ -790,7 +790,7 @@ VALUES = {"tag": "1.1", "claim": lambda: [1.0, 2.0, 3.0], "other": lambda: (1, 2
 FAULT = {"tag": "1.1", "rhs": a, "slip": "a slip"}
 DEFINITION = {"tag": "1.1", "formula": 1 - a, "code": lambda p: td.Schedule([p]).alpha[1], "args": (a,)}
 MEASURED = {"tag": "1.1", "low": [1.0, 1.1, 1.2, 1.0, 1.1], "high": [5.0, 5.1, 5.2, 5.0, 5.3]}
-PLAYER = {"fig": figure, "draw": lambda step: None, "steps": [0, 1], "alt": "Nothing."}
+LIVE = {"name": "forward", "fig": figure, "alt": "Nothing."}
 
 
 def computed(cases):
@@ -839,11 +839,11 @@ CASES += [
     ("book.figures.style", {}, {}),
     ("book.figures.derivation", {"chapter": 2}, {
         "chapter": [shows("chapter", 2.0, "an integer"), *off("chapter", [-1, 10], "is not in the book, expected 0 to 9")]}),
-    ("book.figures.player", PLAYER, {
-        "fig": [is_type("fig", value, "a Figure") for value in (None, (1, 2), plt)], "draw": function("draw"), "fps": number("fps"),
-        "steps": [*[shows("steps", value, "a sequence of steps") for value in (3, iter([1]), "ab")],
-                  *off("steps", [[]], "is empty, expected at least one step")],
-        "alt": [is_type("alt", None, "a str"), *off("alt", ["", " "], "is empty, expected what the frames show, in words")]}),
+    ("book.figures.live", LIVE, {
+        "name": [is_type("name", None, "a str")], "fig": [is_type("fig", value, "a Figure") for value in (None, (1, 2), plt)],
+        "alt": [is_type("alt", None, "a str"), *off("alt", ["", " "], "is empty, expected what is shown, in words")],
+        "weights": [(["cats"], ValueError, r"^weights has 'cats', which is not one of digits, eight_gaussians, ")],
+        "settings": [({1, 2}, TypeError, r"^settings is of type set, expected a Tensor")]}),
 ]  # fmt: skip
 
 # Parameters for which nothing is wrong: fields of records that are returned.

@@ -544,12 +544,12 @@ def test_chapter_has_its_parts(path):
 
 @by_name
 def test_no_check_can_be_silenced(path):
-    """A cell is compared with its stored output unless that is a player, and each verdict comes from a call in its cell."""
+    """A cell is compared with its stored output unless that is a live figure, and each verdict comes from a call in its cell."""
     cells = notebooks.cells(path)
     for cell in cells:
         tags = set(cell["metadata"].get("tags", []))
-        player = any("text/html" in output.get("data", {}) for output in cell.get("outputs", []))
-        assert tags <= ({"hide-input", "nbval-ignore-output"} if player else {"hide-input", "hide-cell"}), cell["source"]
+        live = any("text/html" in output.get("data", {}) for output in cell.get("outputs", []))
+        assert tags <= ({"hide-input", "nbval-ignore-output"} if live else {"hide-input", "hide-cell"}), cell["source"]
         assert not re.search(r"(?i)#\s*nbval", cell["source"]), cell["source"]
     for check in notebooks.checks(path):
         call = "refute" if check["kind"] == "refuted" else "(prove|at_most|define|agree|measure)"

@@ -12,6 +12,7 @@ from public import public
 from set_repository import repository_url, set_repository
 
 from conftest import of_the_fork
+from tinyddpm.checkpoint import PRETRAINED
 
 
 @pytest.fixture(scope="session")
@@ -133,17 +134,33 @@ def test_pictures_have_a_description(pages):
             assert len(image.get("alt", "")) > 10, (name, str(image)[:200])
 
 
-def test_players_have_a_slider_and_a_picture_without_scripts(pages):
-    players = [
-        player
-        for name in ("forward", "posterior", "sampling")
-        for player in pages[f"chapters/{name}.html"].find_all(class_="animation")
-    ]
-    assert len(players) == 5
-    for player in players:
-        assert re.fullmatch(r"step, from ([02] to 1000|200 to 0)", player.find("input", type="range")["aria-label"])
-        assert player.find("img")["src"].startswith("data:image/png;base64,")
-        assert player.find_all("button") and all(button.text.strip() for button in player.find_all("button"))
+def test_live_figures_have_a_picture_without_scripts(pages):
+    figures = [(name, figure) for name, page in pages.items() for figure in page.find_all(class_="live")]
+    assert {name.split("/")[-1] for name, _ in figures} == {
+        f"{name}.html"
+        for name in ["index", "forward", "posterior", "elbo", "loss", "training", "sampling", "guidance", "stable-diffusion"]
+    }
+    for name, figure in figures:
+        assert figure.find(["script", "input", "button"]) is None and figure.p.text
+        assert name == "index.html" or figure.img["src"].startswith("data:image/png;base64,")
+
+
+def test_the_models_are_there_as_scripts_and_no_page_loads_them(html, pages):
+    for name in PRETRAINED:
+        assert (html / f"_static/live/weights/{name}.js").stat().st_size > 100_000
+    assert not any("/live/" in script["src"] for page in pages.values() for script in page.find_all("script", src=True))
+
+
+def test_no_page_is_heavy_before_a_model_is_asked_for(html, pages):
+    """What it loads by itself, and the scripts of all live figures: 3 MB at most, beside MathJax and the icons of the theme."""
+    live = sum(path.stat().st_size for path in (html / "_static" / "live").glob("*.js"))
+    for name, page in pages.items():
+        nodes = page.find_all(src=True) + page.find_all(srcset=True) + page.find_all("link", rel="stylesheet")
+        files = {node.get("src") or node.get("srcset") or node["href"] for node in nodes}
+        own = [html / unquote(urlsplit(urljoin(name, file)).path) for file in files if not file.startswith("data:")]
+        weight = sum(file.stat().st_size for file in own if file.name not in ("tex-svg.js", "fontawesome.js"))
+        assert (html / name).stat().st_size + weight + live < 3e6, name
+    assert "tex-svg.js" not in str(pages["index.html"]) and "tex-svg.js" in str(pages["chapters/forward.html"])
 
 
 def test_ledger_page_lists_every_equation(pages):
@@ -214,5 +231,5 @@ def test_what_is_not_a_check_is_folded_where_it_stands(pages):
         shown = [pre.get_text() for pre in page.select("div.cell_input pre") if pre.find_parent("details") is None]
         wanted = [cell["source"] for cell in notebooks.cells(path) if notebooks.is_open(cell)]
         assert [text.strip() for text in shown] == [source.strip() for source in wanted]
-        for picture in page.select("article img, .animation"):
+        for picture in page.select("article img, .live"):
             assert picture.find_parent("details", class_="fold") is None

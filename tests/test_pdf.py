@@ -167,14 +167,12 @@ def test_what_the_pages_fold_is_at_the_end_and_the_mark_of_each_check_leads_ther
             assert there.p.text.startswith(mark.text) and places[there["id"]] > places[chapter["id"]]
 
 
-def test_one_picture_stands_for_each_player(source, texts, html):
-    players = [html / f"{name}.html" for name in notebooks.pages()]
-    players = re.findall('class="animation"', "".join(page.read_text(encoding="utf-8") for page in players))
-    stills = source.select(".animation")
-    assert len(stills) == len(players) >= 4
-    assert all(len(still.find_all("img")) == 1 and not still.find(["button", "input"]) for still in stills)
-    assert sum(text.count("a slider moves through them") for text in texts) == len(players)
-    assert not re.search("[«‹›»]", "".join(texts)) and not source.select("article script")
+def test_a_live_figure_is_the_picture_that_its_notebook_stores(source, texts):
+    figures = source.select(".live")
+    assert len(figures) == sum(map(notebooks.live_figures, notebooks.pages())) >= 10
+    assert all(len(figure.find_all("img")) == 1 or figure["data-figure"] == "draw" for figure in figures)
+    assert not any(figure.find(["button", "input"]) for figure in figures) and not source.select("article script")
+    assert sum(" ".join(text.split()).count("this figure can be moved") for text in texts) == len(figures) - 1
 
 
 def test_solutions_are_open(source, texts):

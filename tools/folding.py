@@ -83,7 +83,7 @@ def _join(caption):
 
 
 def _shows_a_figure(node):
-    """An image, or the page of a player; before the builder chooses among the forms of an output, all are there."""
+    """An image, or a live figure; before the builder chooses among the forms of an output, all are there."""
     return isinstance(node, nodes.image) or (isinstance(node, nodes.raw) and "<img" in node.astext())
 
 

@@ -22,9 +22,6 @@ from pypdf import PdfReader, PdfWriter
 
 import tinyddpm
 
-FRAME = re.compile(r'frames\[\d+\] = "(data:[^"]*)"')
-# Where a player's picture is taken: this share of the way from the data to the noise. Half-way, all is noise already.
-SHOWN = 0.2
 # The outlines of a formula have no words; those that it was written with go into the PDF for whoever has the page read aloud.
 SAY = """async () => {
     await Promise.all([MathJax.startup.promise, document.fonts.ready]);
@@ -45,18 +42,6 @@ def setting(key: str) -> str:
     return re.search(rf'(?m)^{key}: "?(.*?)"?$', (ROOT / "_config.yml").read_text(encoding="utf-8"))[1]
 
 
-def still(player: Tag) -> None:
-    """Puts one picture in the place of a player, its controls and its script."""
-    script = player.find_next("script")
-    frames = [re.sub(r"\\\n|\\n", "", frame) for frame in FRAME.findall(script.text)]
-    start, end = map(int, re.findall(r"\d+", player.find("input", type="range")["aria-label"]))
-    picture = player.find("img").extract()
-    picture["src"] = frames[round((SHOWN if start < end else 1 - SHOWN) * (len(frames) - 1))]
-    note = f"<p>One of {len(frames)} pictures. In the book on a screen, a slider moves through them.</p>"
-    player.clear()
-    player.extend([picture, BeautifulSoup(note, "html.parser")])
-
-
 def number(place: Tag, formula: Tag) -> None:
     """Sets the number of a formula as text, which can be searched for; the place moves to it, not to stay on the page before."""
     (tag,) = TAG.findall(formula.text)
@@ -72,8 +57,6 @@ def article(html: Path, name: str) -> Tag:
     found = BeautifulSoup(text, "html.parser").find("article")
     for node in found.select(".headerlink, .toctree-wrapper"):
         node.extract()
-    for player in found.select(".animation"):
-        still(player)
     for node in found.select("script, style, source"):  # the last: a film, beside a picture that stands for it
         node.extract()
     for place in found.select('span[id^="eq-"]'):

@@ -1,28 +1,23 @@
-"""The look of the book's figures: one style, one colour for each thing that is drawn, a player for motion, and live figures."""
+"""The look of the book's figures: one style, one colour for each thing that is drawn, and figures that can be moved."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
-import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 import matplotlib.pyplot as plt
-from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from PIL import Image
 from torch import Tensor
 
-from tinyddpm._checks import check_callable, check_integer, check_number, check_type, wrong_type
+from tinyddpm._checks import check_integer, check_type
 from tinyddpm.checkpoint import PRETRAINED, PRETRAINED_HOME
 
-__all__ = ["COLOR", "derivation", "live", "player", "style"]
+__all__ = ["COLOR", "derivation", "live", "style"]
 
 # One colour for one thing, through the whole book: from the palette of Okabe and Ito, which the colour-blind can read.
 COLOR = {
@@ -56,10 +51,6 @@ LEADS_TO = [
 # How far an arrow bends around what stands between.
 AROUND = {("0.3", "3.6"): 0.47, ("6.1", "6.11"): -0.35, ("0.3", "8.5"): -0.2, ("7.5", "9.7"): -0.5}
 
-# What matplotlib's player takes from an icon font on another server, as characters that every font has.
-ICONS = {"minus": "−", "fast-backward": "«", "step-backward": "‹", "play fa-flip-horizontal": "◀", "pause": "‖", "play": "▶",
-         "step-forward": "›", "fast-forward": "»", "plus": "+"}  # fmt: skip
-
 
 def style() -> None:
     """Sets the look of all figures that follow. Their background is opaque, so that they read on dark pages too.
@@ -84,7 +75,6 @@ def style() -> None:
             "image.cmap": "gray",
             "legend.frameon": False,
             "lines.linewidth": 1.8,
-            "animation.embed_limit": 3,
         }
     )
 
@@ -131,19 +121,6 @@ def derivation(chapter: int) -> Figure:
 
 def _middle(box: FancyBboxPatch) -> tuple[float, float]:
     return box.get_x() + box.get_width() / 2, box.get_y() + box.get_height() / 2
-
-
-class _Player:
-    """HTML with its own script, which runs in a built page, in Jupyter and in Colab, and asks no server for anything."""
-
-    def __init__(self, html: str, alt: str):
-        self.html, self.alt = html, alt
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-    def __repr__(self) -> str:
-        return f"<player: {self.alt}>"
 
 
 class _Live:
@@ -210,60 +187,3 @@ def _check_alt(alt: str) -> None:
     check_type("alt", alt, str)
     if not alt.strip():
         raise ValueError(f"alt = {alt!r} is empty, expected what is shown, in words")
-
-
-def _lighter(frame: str) -> str:
-    """A frame, which is a picture as text, in 128 colours: a third of its size, and to the eye the same."""
-    picture = Image.open(io.BytesIO(base64.b64decode(frame.split(",")[1].replace("\\\n", ""))))
-    file = io.BytesIO()
-    picture.convert("RGB").quantize(128).save(file, "png", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def player(fig: Figure, draw: Callable[[int], object], steps: Sequence[int], alt: str, fps: float = 6) -> _Player:
-    """A figure with a slider over `steps`: matplotlib's player, made to work offline and to be read aloud.
-
-    Args:
-        fig: the figure; it is closed afterwards.
-        draw: changes the figure to what it shows at one step.
-        steps: the steps, one frame each. Keep them few: each frame is a picture inside the page.
-        alt: what the frames show, in words.
-        fps: frames per second while it plays.
-
-    Returns:
-        An object that a notebook displays as the player.
-
-    Raises:
-        ValueError: the frames are more than fit into a page.
-
-    Example:
-        >>> fig, ax = plt.subplots()
-        >>> player(fig, lambda t: ax.set_title(f"t = {t}"), steps=[1, 2], alt="an empty figure, with t in its title")
-        <player: an empty figure, with t in its title>
-    """
-    check_type("fig", fig, Figure)
-    check_callable("draw", draw)
-    if not hasattr(steps, "__len__") or isinstance(steps, str):
-        raise wrong_type("steps", steps, "a sequence of steps")
-    if not len(steps):
-        raise ValueError(f"steps = {steps!r} is empty, expected at least one step")
-    _check_alt(alt)
-    check_number("fps", fps, 0, math.inf)
-    html = FuncAnimation(fig, draw, frames=steps, interval=1000 / fps).to_jshtml(default_mode="once")  # type: ignore[arg-type]
-    plt.close(fig)
-    html = re.sub(r'(frames\[\d+\] = )"(data:[^"]*)"', lambda frame: f'{frame[1]}"{_lighter(frame[2])}"', html)
-    frames = re.findall(r'frames\[\d+\] = "(data:[^"]*)"', html)
-    if len(frames) != len(steps):
-        raise ValueError(
-            f"steps has {len(steps)} entries, of which {len(frames)} fit into a page of 3 MB: draw fewer or smaller ones"
-        )
-    html = re.sub(r'<link rel="stylesheet"\s+href="[^"]*">', "", html)
-    html = re.sub(r'<i class="fa fa-([^"]*)"></i>', lambda icon: ICONS[icon[1]] + "\ufe0e", html)  # as text, not as emoji
-    html = html.replace("width: 374px;", "width: 374px; max-width: 90%;")
-    # The first picture also stands in the page itself, for readers without scripts (a code host, a printer).
-    picture = f'alt="{escape(alt)}" src="{frames[0]}" style="max-width: 100%"'
-    html = re.sub(r'<img id="(\w+)">', lambda image: f'<img id="{image[1]}" {picture}>', html)
-    html = html.replace('type="range"', f'type="range" aria-label="step, from {steps[0]} to {steps[-1]}"')
-    identity = re.search(r"_anim_img(\w+)", html)
-    assert identity is not None
-    return _Player(html.replace(identity[1], hashlib.sha256("".join([alt, *frames]).encode()).hexdigest()[:12]), alt)
