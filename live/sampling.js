@@ -11,7 +11,7 @@ tinyddpm.figures.sampling = stage => {
     stage.panel({ label: title, title, x: [-3, 3], y: [-3, 3], aspect: 1, frame: false, least: 120, most: 320 }));
   const record = stage.panel({
     label: "Of each run, the share of points near no mode, by the number of steps", x: [-0.4, 7.4], y: [0.1, 150], log: true,
-    marks: counts.map((count, i) => [i, count]), xLabel: "steps", yLabel: "near none, %", aspect: 0.25, least: 500,
+    marks: counts.map((count, i) => [i, String(count)]), xLabel: "steps", yLabel: "near none, %", aspect: 0.25, least: 500,
   });
 
   const steps = stage.slider({ label: "steps", values: counts, value: 200, format: String, change: () => begin() });

@@ -11,7 +11,7 @@ from test_browser import PHONES, browser, hindrances, visit  # noqa: F401, the f
 
 import tinyddpm as td
 
-FIGURES = [(f"{page}.html", i) for page in sorted(notebooks.pages()) for i in range(notebooks.live_figures(page))]
+PAGES = [f"{page}.html" for page in notebooks.pages() if notebooks.live_figures(page)]
 WAYS = [(1280, "light"), (PHONES[0], "dark")]
 # What a canvas shows, as a number; and whether it shows anything.
 DRAWN = """canvases => canvases.map(canvas => {
@@ -45,87 +45,81 @@ def way(request):
     return request.param
 
 
-@pytest.fixture(scope="module", params=FIGURES, ids=lambda figure: f"{figure[0]} {figure[1]}")
-def place(request):
+@pytest.fixture(scope="module", params=PAGES)
+def name(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
-def seen(browser, html, place, way):  # noqa: F811
-    name, i = place
+def seen(browser, html, name, way):  # noqa: F811
+    """A page, and its live figures, all begun."""
     width, scheme = way
     with visit(browser, (html / name).as_uri(), width, color_scheme=scheme) as page:
-        yield page, begin(page, i)
+        count = page.locator(".live").count()
+        assert count == notebooks.live_figures(name.removesuffix(".html"))
+        yield page, [begin(page, i) for i in range(count)]
 
 
-def test_it_takes_the_place_of_its_picture(seen, way):
-    page, figure = seen
-    assert not figure.locator("> img, > p").evaluate_all("nodes => nodes.some(node => node.checkVisibility())")
-    assert all(shades > 1 for _, shades in drawn(page, figure))
+def test_they_take_the_place_of_their_pictures(seen, way):
+    page, figures = seen
     assert page.evaluate("document.documentElement.scrollWidth") <= way[0]
-    box = figure.bounding_box()
-    for canvas in figure.locator("canvas").all():
-        assert canvas.bounding_box()["x"] + canvas.bounding_box()["width"] <= box["x"] + box["width"] + 1
+    for figure in figures:
+        assert not figure.locator("> img, > p").evaluate_all("nodes => nodes.some(node => node.checkVisibility())")
+        assert all(shades > 1 for _, shades in drawn(page, figure))
+        box = figure.bounding_box()
+        for canvas in figure.locator("canvas").all():
+            assert canvas.bounding_box()["x"] + canvas.bounding_box()["width"] <= box["x"] + box["width"] + 1
 
 
-def test_it_says_what_it_is_and_what_it_shows(seen):
-    _, figure = seen
-    assert figure.get_by_role("group").first.get_attribute("aria-label").startswith("Live figure: ")
-    assert len(figure.locator(".live-says").first.inner_text()) > 30
-    assert all(len(label) > 10 for label in figure.locator("canvas").evaluate_all("all => all.map(one => one.ariaLabel)"))
+def test_they_say_what_they_are_and_what_they_show(seen):
+    for figure in seen[1]:
+        assert figure.get_by_role("group").first.get_attribute("aria-label").startswith("Live figure: ")
+        assert len(figure.locator(".live-says").inner_text()) > 20
+        labels = figure.locator("canvas").evaluate_all("all => all.map(one => one.ariaLabel)")
+        assert all(len(label) > 4 for label in labels), labels
 
 
 def test_every_control_has_a_name_and_a_value_and_answers_to_keys(seen):
-    page, figure = seen
-    sliders, choices = figure.get_by_role("slider").all(), figure.get_by_role("combobox").all()
-    assert sliders + choices + figure.get_by_role("textbox").all()
-    for slider in sliders:
-        named = slider.evaluate("input => input.labels[0].firstChild.textContent")
-        assert named and slider.get_attribute("aria-valuetext")
-        before = slider.input_value()
-        slider.focus()
-        slider.press("End" if float(before) < float(slider.get_attribute("max")) else "Home")
-        ends = slider.get_attribute("min"), slider.get_attribute("max")
-        assert slider.input_value() in ends and (slider.input_value() != before or ends[0] == ends[1])
-    for choice in choices:
-        assert choice.evaluate("select => select.labels[0].firstChild.textContent")
-        choice.focus()
-        choice.press("ArrowDown")
-    page.evaluate(STILL)
-
-
-def test_moving_it_draws_it_anew(seen):
-    page, figure = seen
-    if not (sliders := figure.get_by_role("slider").all()):
-        pytest.skip("it has no slider")
-    changed = False
-    for slider in sliders:
-        slider.press("Home")
-        before = drawn(page, figure)
-        slider.press("End")
-        changed |= drawn(page, figure) != before
-    assert changed or figure.get_attribute("data-figure") == "draw"  # which waits for a sentence
+    page, figures = seen
+    for figure in figures:
+        sliders, choices = figure.get_by_role("slider").all(), figure.get_by_role("combobox").all()
+        assert sliders + choices + figure.get_by_role("textbox").all()
+        changed = not sliders or figure.get_attribute("data-figure") == "draw"  # which waits for a sentence
+        for slider in sliders:
+            assert slider.evaluate("input => input.labels[0].firstChild.textContent") and slider.get_attribute("aria-valuetext")
+            slider.press("Home")
+            before = drawn(page, figure)
+            assert slider.input_value() == slider.get_attribute("min")
+            slider.press("End")
+            changed |= drawn(page, figure) != before
+        for choice in choices:
+            assert choice.evaluate("select => select.labels[0].firstChild.textContent")
+            before = choice.input_value()
+            choice.press("ArrowDown")
+            assert choice.input_value() != before
+        assert changed
 
 
 def test_nothing_hinders_readers(seen):
-    page, _ = seen
-    assert hindrances(page) == []
+    assert hindrances(seen[0]) == []
+
+
+def test_on_paper_the_pictures_are_back(seen, name):
+    page, figures = seen
+    page.emulate_media(media="print")
+    for figure in figures:
+        assert not figure.locator(".live-stage").is_visible() and figure.locator("> p").is_visible()
+        assert name == "index.html" or figure.locator("> img").is_visible()
+    page.emulate_media(media="screen")
 
 
 def test_nothing_went_wrong(seen):
-    page, _ = seen
-    assert page.faults == []
+    assert seen[0].faults == []
 
 
-def test_without_scripts_and_on_paper_the_picture_stands_there(browser, html, place):  # noqa: F811
-    name, i = place
-    for scripts in (False, True):
-        with visit(browser, (html / name).as_uri(), 1280, java_script_enabled=scripts) as page:
-            if scripts:
-                figure = begin(page, i)
-                page.emulate_media(media="print")
-                assert not figure.locator(".live-stage").is_visible()
-            figure = page.locator(".live").nth(i)
+def test_without_scripts_the_pictures_stand_there(browser, html, name):  # noqa: F811
+    with visit(browser, (html / name).as_uri(), 1280, java_script_enabled=False) as page:
+        for figure in page.locator(".live").all():
             assert figure.locator("> p").is_visible()
             for picture in figure.locator("> img").all():
                 assert picture.is_visible() and picture.evaluate("picture => picture.naturalWidth > 100")
