@@ -6,7 +6,8 @@
   const loaded = {};
   const load = name => loaded[name] ||= new Promise((done, failed) => {
     const script = document.createElement("script");
-    Object.assign(script, { src: `${home}${name}.js`, onload: done, onerror: () => failed(new Error(`${name}.js is not there`)) });
+    const missing = () => { delete loaded[name]; script.remove(); failed(new Error(`${name}.js could not be loaded`)); };
+    Object.assign(script, { src: `${home}${name}.js`, onload: done, onerror: missing });
     document.head.append(script);
   });
   const all = async names => { for (const name of names) await load(name); };
@@ -16,15 +17,23 @@
     await all(["engine", "plot", figure, ...(weights ? weights.split(" ").map(name => `weights/${name}`) : [])]);
     element.classList.add("is-live");
     const label = `Live figure: ${(element.dataset.label || element.querySelector("img").alt).split(". ")[0]}`;
-    tinyddpm.figures[figure](new tinyddpm.Stage(element, label), JSON.parse(settings || "{}"));
-    element.dispatchEvent(new Event("live"));
+    await tinyddpm.figures[figure](new tinyddpm.Stage(element, label), JSON.parse(settings || "{}"));
+  }
+  // Where it cannot be, the picture stays, and the reader is told why.
+  function failed(element, error) {
+    console.error(error);
+    element.classList.remove("is-live");
+    element.querySelector(".live-stage")?.remove();
+    element.querySelector(":scope > p").textContent = `This figure cannot be moved here: ${error.message}.`;
   }
 
   // A figure with weights waits for a click; the others begin when they come near.
   function prepare(element) {
     if (!element.dataset.weights) {
       new IntersectionObserver((entries, watch) => {
-        if (entries.some(entry => entry.isIntersecting)) { watch.disconnect(); begin(element); }
+        if (!entries.some(entry => entry.isIntersecting)) return;
+        watch.disconnect();
+        begin(element).catch(error => failed(element, error));
       }, { rootMargin: "400px" }).observe(element);
       return;
     }
@@ -33,7 +42,7 @@
     Object.assign(button, { type: "button", className: "live-button live-start", textContent });
     button.addEventListener("click", async () => {
       button.disabled = true;
-      await begin(element);
+      try { await begin(element); } catch (error) { failed(element, error); }
       button.remove();
       element.querySelector(".live-stage :is(input, select, button)")?.focus({ preventScroll: true });
     });

@@ -54,7 +54,9 @@
   // Draws `prompt`, and calls `each` with every state: { t, left, noise, code, pixels }. Resolves to the last state, which has the
   // `picture` too (3 x 64 x 64, in [-1, 1] or a little outside). A job that begins ends the one before it, which resolves to null.
   async function draw(prompt, { negative = "", guidance = 3, steps = 25, seed = 1, start = null, each = () => {} } = {}) {
-    const send = await (hand ||= ready()), id = ++last;
+    hand ||= ready();
+    hand.catch(() => { hand = null; });  // so that it can be tried again
+    const send = await hand, id = ++last;
     Object.values(jobs).forEach(end => end(null));
     return new Promise((done, failed) => {
       jobs = { [id]: state => {

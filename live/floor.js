@@ -24,7 +24,7 @@ tinyddpm.figures.floor = async stage => {
     loss.curve(steps, both, "exact");
     loss.upright(t.value, "muted");
     loss.points([t.value, both[steps.indexOf(t.value)]], "exact", { radius: 4, alpha: 1 });
-    loss.legend([["posterior", "which of the two?"], ["noise", "noise or scatter?"]]);
+    loss.legend([["posterior", "which of two?"], ["noise", "noise or data?"]]);
 
     const now = mixture([-apart.value / 2, apart.value / 2], width.value ** 2).marginal(schedule, t.value);
     const halves = [now.given(0), now.given(1)].map(half => xs.map(x => half.density(x) / 2));

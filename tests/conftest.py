@@ -19,7 +19,11 @@ settings.load_profile("tinyddpm")
 # What takes longest begins first, so that no worker of `-n` is left alone with it at the end. The run of a chapter goes by itself
 # to whichever worker is free; the tests of any other file stay together, because they share what was made for them.
 CHAPTER = "tests/test_colab.py::test_chapter_"
-FIRST = ("tests/test_browser.py", CHAPTER, *(f"tests/test_{name}.py" for name in ("pdf", "package", "book", "devices", "training")))
+FIRST = (
+    "tests/test_browser.py",
+    CHAPTER,
+    *(f"tests/test_{name}.py" for name in ("live", "pdf", "package", "book", "devices", "training")),
+)
 
 
 def pytest_collection_modifyitems(config, items):
