@@ -115,11 +115,12 @@ def one_page(html: Path) -> str:
     """The whole book as one page of HTML."""
     articles = [article(html, name) for name in pages()]
     articles.append(appendix(articles))
-    head = BeautifulSoup((html / "index.html").read_text(encoding="utf-8"), "html.parser").head
+    with_formulas = html / f"{pages()[1]}.html"  # the first page has none, and no script for them
+    head = BeautifulSoup(with_formulas.read_text(encoding="utf-8"), "html.parser").head
     mathjax = [script for script in head.find_all("script") if "mathjax" in str(script).lower()]
     for script in mathjax:
         if script.get("src"):
-            script["src"] = (html / script["src"]).resolve().as_uri()
+            script["src"] = (with_formulas.parent / script["src"]).resolve().as_uri()
     sheets = (html / "_static" / "pygments.css", Path(__file__).with_name("print.css"))
     styles = [f'<link rel="stylesheet" href="{sheet.resolve().as_uri()}">' for sheet in sheets]
     title, author, year = (escape(setting(key)) for key in ("title", "author", "copyright"))
