@@ -14,8 +14,8 @@
     };
     const pause = () => new Promise(go => setTimeout(go));
     async function draw({ id, prompt, negative, guidance, steps, seed, start }) {
-      const { schedule } = model, plan = tinyddpm.ddim(schedule, steps, 0), ask = tokens => tokens && model.tokens(tokens);
-      const answer = tinyddpm.told(model, [ask(prompt)], guidance, negative ? [ask(negative)] : null);
+      const { schedule } = model, plan = tinyddpm.ddim(schedule, steps, 0);
+      const answer = tinyddpm.told(model, [model.tokens(prompt)], guidance, negative ? [model.tokens(negative)] : null);
       let z = start ? Float32Array.from(start) : tinyddpm.random(seed).normals(model.size);
       for (let i = steps; i >= 0; i--) {
         const t = plan.times[i], picture = model.decode(z);
@@ -38,6 +38,7 @@
   let hand = null, jobs = {}, last = 0;
   async function ready() {
     await tinyddpm.script("weights/scenes");
+    if (!self.tinyddpmWeights?.scenes) throw new Error("its weights could not be read");
     const receive = answer => jobs[answer.id]?.(answer);
     const source = `const post = message => postMessage(message); const serve = (${serve})((${tinyddpmEngine})(), post);
       onmessage = ({ data }) => serve(data);`;
@@ -45,6 +46,10 @@
     try {
       const worker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
       worker.onmessage = ({ data }) => receive(data);
+      worker.onerror = event => {  // it is gone, and with it what it was at
+        hand = null;
+        for (const id of Object.keys(jobs)) receive({ id, error: event.message || "it could not be begun" });
+      };
       send = message => worker.postMessage(message);
     } catch { send = serve(tinyddpm, receive); }  // a browser that allows none: in the page itself, a step at a time
     send({ weights: tinyddpmWeights.scenes });

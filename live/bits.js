@@ -66,7 +66,7 @@
         at += own + more;
       }
       const column = i => bars.map(bar => bar[i]);
-      Object.assign(parts, { x: [0.42, 2.4 * last], y: [Math.min(-2, Math.floor(best[1] - 0.5)), Math.max(1.5, 1.2 * total)] });
+      Object.assign(parts, { x: [0.42, 2.4 * last], y: [Math.min(-2, Math.floor(best[1] - 0.5)), Math.max(1.5, 1.4 * total)] });
       parts.begin();
       parts.bars([...edges, 2 * last], column(1), "exact", { alpha: 0.45, gap: 2, base: column(0) });
       parts.bars([...edges, 2 * last], column(2), "learned", { alpha: 1, gap: 2, base: column(1) });

@@ -38,6 +38,7 @@ tinyddpm.figures.digits = stage => {
       x = step(plan, model, i - 1, x, answer, source.normals(64 * n));
     }
     keep(x, x);
+    stage.redraw();
   }
 
   stage.draw(() => {

@@ -4,7 +4,8 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
   await tinyddpm.script("artist");
   const sentence = made("input", { type: "text", value: sentences[0], maxlength: 120, spellcheck: "false", autocomplete: "off" });
   const go = made("button", { type: "submit", class: "live-button live-go" }, "Draw");
-  const form = made("form", { class: "live-ask" }, made("label", {}, made("span", {}, "What to draw"), sentence), go);
+  const label = made("label", {}, made("span", {}, "What to draw"), sentence);
+  const form = made("form", { class: "live-ask", id: "live-ask" }, label, go);
   const chips = made("div", { class: "live-chips", role: "group", "aria-label": "Sentences to choose from" });
   const bar = made("progress", { max: 1, value: 0, "aria-label": "steps done" });
   const canvas = made("canvas", { width: 64, height: 64, role: "img", "aria-label": "The picture: nothing yet" });
@@ -17,11 +18,16 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
   const steps = controls && stage.slider({ label: "steps", values: [2, 5, 10, 25, 50], value: 25, format: String });
   const noise = [["same", "the same"], ["new", "new each time"]];
   const same = controls && stage.choice({ label: "noise", options: noise });
-  const unlike = made("input", { type: "text", maxlength: 120, spellcheck: "false", autocomplete: "off" });
+  const unlike = made("input", { type: "text", form: "live-ask", maxlength: 120, spellcheck: "false", autocomplete: "off" });
   if (controls) stage.bar.append(made("label", { class: "live-choice" }, made("span", {}, "but not"), unlike));
   const when = () => shown ? `t = ${shown.t}` : "–";
   const back = controls && stage.slider({ label: "look back", min: 0, max: 1, value: 1, format: when });
-  if (back) back.input.addEventListener("input", () => { shown = states[back.value] || shown; back.set(back.value); paint(); });
+  if (controls) {
+    back.input.disabled = true;
+    back.input.addEventListener("input", () => { shown = states[back.value]; back.set(back.value); paint(); });
+    // With less guidance there is nothing to lead away from, and with less than none the picture would be led there.
+    guidance.input.addEventListener("input", () => { unlike.disabled = guidance.value <= 1; });
+  }
 
   // The state as colours, as thick as it is noise, over what is decoded from it: as on the first page's film.
   function paint() {
@@ -53,34 +59,39 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
   new ResizeObserver(fit).observe(canvas);
 
   async function draw() {
-    const asked = sentence.value.trim(), begun = performance.now();
+    const words = input => input.value.replace(/["“”„'’!?;:]/g, " ").replace(/\s+/g, " ").trim();
+    const asked = words(sentence), begun = performance.now(), negative = unlike.disabled ? "" : words(unlike);
     if (!controls || same.value === "new") seed += 1;
-    const job = { guidance: guidance ? guidance.value : 3, steps: steps ? steps.value : 25, seed, negative: unlike.value.trim() };
-    if (job.negative && job.guidance === 1) return say("With guidance 1 it does nothing to say what is not wanted: take more.");
-    states = [];
+    const job = { guidance: guidance ? guidance.value : 3, steps: steps ? steps.value : 25, seed, negative };
+    const own = states = [];
+    if (back) back.input.disabled = true;
     stage.node.setAttribute("aria-busy", "true");
-    say("Loading the model …");
+    say(self.tinyddpmWeights?.scenes ? "Drawing …" : "Loading the model …");
+    canvas.setAttribute("aria-label", "The picture, on its way");
     bar.value = 0;
     try {
       const end = await tinyddpm.artist.draw(asked, { ...job, each: state => {
         shown = state;
         states.push(state);
         bar.value = 1 - state.left / job.steps;
-        if (state.left % 5 === 0) say(state.left ? `Drawing: ${state.left} of ${job.steps} steps to go` : "");
+        if (back) { back.limit(0, states.length - 1); back.set(states.length - 1); }
+        if (state.left && state.left % 5 === 0) say(`Drawing: ${state.left} of ${job.steps} steps to go`);
         requestAnimationFrame(paint);
       } });
       if (!end) return;
-      if (back) { back.limit(0, job.steps); back.set(job.steps); }
       canvas.setAttribute("aria-label", `A picture drawn from the sentence: ${asked || "nothing said"}`);
       const seconds = ((performance.now() - begun) / 1000).toFixed(1);
       say(`${asked ? `“${asked}”` : "Nothing said"}, drawn in ${job.steps} steps and ${seconds} seconds.`);
       keep(asked, end, job);
     } catch (error) {
-      say(`The model cannot draw this: ${error.message}`);
+      // The engine speaks of what it was given as the package does.
+      say(`The model cannot draw this: ${error.message.replace(/^caption = .*(?=has (the unknown word|\d+ words))/s, "it ")}`);
     }
+    if (states !== own) return;  // another drawing has begun
     stage.node.removeAttribute("aria-busy");
+    if (back) back.input.disabled = states.length < 2;
   }
-  const say = text => { if (text) stage.says(text); };
+  const say = text => stage.says(text);
 
   // The last pictures, small, with what was asked for and, where it can be set, how.
   function keep(asked, { pixels }, { guidance, steps, negative }) {

@@ -33,7 +33,7 @@ tinyddpm.figures.excess = stage => {
     draw(1);
   }
   function draw(more) {
-    waiting += more;
+    waiting = Math.min(waiting + more, KEPT);
     if (!busy) busy = requestAnimationFrame(slice);
   }
   const nothing = () => ({ points: 0, loss: 0, losses: 0, floor: 0, excess: 0, excesses: 0 });  // sums, and sums of squares

@@ -61,7 +61,7 @@ tinyddpm.figures.field = (stage, { t: first = 50 }) => {
     plane.describe(`Arrows of both fields over the density of the noisy data. ${text}`);
     stage.says(text);
   });
-  const part = percent => `${percent.toFixed(percent < 1 ? 2 : percent < 10 ? 1 : 0)}\u00a0%`;
+  const part = percent => `${percent < 0.005 ? "less than 0.01" : percent.toFixed(percent < 1 ? 2 : percent < 10 ? 1 : 0)}\u00a0%`;
   // The curves, one point per frame.
   const known = [], times = [1, 2, 3, 5, 7, ...Array.from({ length: 20 }, (_, i) => 10 + 10 * i)];
   stage.work(function* () {

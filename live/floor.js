@@ -12,7 +12,6 @@ tinyddpm.figures.floor = async stage => {
                              x: [1, 1000], y: [0, 1.4], logX: true, xLabel: "t", least: 150 });
   const law = stage.panel({ label: "the density of the states at t, and its two halves", title: "density of the states",
                             aspect: 0.85, x: [-3.5, 3.5], xLabel: "state", least: 150 });
-  const xs = Array.from({ length: 701 }, (_, i) => -3.5 + i / 100);
   const before = steps.map(step => pairFloor(schedules.linear, step, 2, 0.04)).map(([within, between]) => within + between);
 
   stage.draw(() => {
@@ -24,9 +23,11 @@ tinyddpm.figures.floor = async stage => {
     loss.curve(steps, both, "exact");
     loss.upright(t.value, "muted");
     loss.points([t.value, both[steps.indexOf(t.value)]], "exact", { radius: 4, alpha: 1 });
-    loss.legend([["posterior", "which of two?"], ["noise", "noise or data?"]]);
+    loss.legend([["posterior", "which of two?"], ["noise", "noise or data?"], ["muted", "distance 2", [3, 3]]]);
 
     const now = mixture([-apart.value / 2, apart.value / 2], width.value ** 2).marginal(schedule, t.value);
+    const reach = Math.max(3.5, apart.value / 2 + 3.5 * Math.sqrt(now.variances[0])), xs = all.map(i => reach * (i / 500 - 1));
+    law.x = [-reach, reach];
     const halves = [now.given(0), now.given(1)].map(half => xs.map(x => half.density(x) / 2));
     const sum = xs.map((_, i) => halves[0][i] + halves[1][i]);
     law.y = [0, 1.1 * Math.max(...sum)];

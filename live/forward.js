@@ -1,8 +1,7 @@
 // Chapter 1: the forward process. Digits or points with one noise for each, mixed by (1.16) under a schedule that the reader sets.
 // Below them stands how much of the data is left at every t, for both schedules: what is seen above hangs on that number alone.
 tinyddpm.figures.forward = (stage, { digits = null, t: start = 0 }) => {
-  const { random, linear, cosine, mix, mixture, ring, short } = tinyddpm;
-  const percent = share => `${(100 * share).toFixed(share < 1e-6 ? 5 : share < 0.001 ? 3 : share < 0.1 ? 1 : 0)} %`;
+  const { random, linear, cosine, mix, mixture, ring, percent, short } = tinyddpm;
   // The share at which the middle of the ring stops being a hollow: its centres are then sqrt(2) standard deviations away.
   const HILL = 2 / (ring.means[0][0] ** 2 + 2 - 2 * ring.variances[0]);
   const draw = digits ? noisyDigits() : noisyPoints();
@@ -18,13 +17,11 @@ tinyddpm.figures.forward = (stage, { digits = null, t: start = 0 }) => {
 
   // Both schedules with T steps; t stays where it was on the way.
   function remake() {
-    const share = t.value / t.input.max;
     schedules = { linear: linear(T.value), cosine: cosine(T.value) };
     schedule = schedules[kind.value];
     strip.x = [0, 1.02 * T.value];  // with room for the last number
     strip.title = `share ᾱ of the data's variance left; dashed: ${other()}`;
-    t.limit(0, T.value);
-    t.set(Math.round(share * T.value));
+    t.rescale(0, T.value);
   }
 
   stage.draw(() => {
@@ -79,7 +76,10 @@ tinyddpm.figures.forward = (stage, { digits = null, t: start = 0 }) => {
       plane.points(xt, "data", { radius: Math.max(0.8, plane.width / 290), alpha: 0.7 });
       plane.describe(`2000 points, and behind them the exact density of x_t: ${name}`);
       const heights = new Array(80).fill(0);
-      for (let i = 0; i < 2 * n; i += 2) heights[Math.floor((xt[i] + 4) * 10)] += 10 / n;  // a point outside counts nowhere
+      for (let i = 0; i < 2 * n; i += 2) {
+        const bar = Math.floor((xt[i] + 4) * 10);
+        if (bar >= 0 && bar < 80) heights[bar] += 10 / n;
+      }
       across.y = [0, Math.max(0.6, 1.45 * Math.max(...exact))];  // with room for the legend
       across.begin();
       across.bars(edges, heights, "data");

@@ -6,7 +6,7 @@
   const LIGHT = { data: "#0072B2", noise: "#E69F00", posterior: "#009E73", learned: "#D55E00", exact: "#000000", other: "#CC79A7",
                   ink: "#222832", muted: "#5a6270", grid: "#d5d9de", paper: "#ffffff" };
   const DARK = { data: "#56B4E9", noise: "#F0B429", posterior: "#2BC79B", learned: "#FF8A4C", exact: "#ffffff", other: "#E5A5C8",
-                 ink: "#ced6dd", muted: "#a3adb8", grid: "#3a424c", paper: "#14181e" };
+                 ink: "#ced6dd", muted: "#a3adb8", grid: "#3a424c", paper: "#121212" };
   const quiet = matchMedia("(prefers-reduced-motion: reduce)");
   const isDark = () => document.documentElement.dataset.theme === "dark";
 
@@ -32,6 +32,11 @@
     return powers.map(power => [10 ** power, Math.abs(power) > 3 ? `1e${short(power)}` : short(10 ** power)]);
   }
   const short = number => String(parseFloat(number.toPrecision(3))).replace("-", "−");
+  // A share in percent; none that is above 0 is called 0.
+  function percent(share) {
+    if (share > 0 && share < 1e-5) return "less than 0.001\u00a0%";
+    return `${(100 * share).toFixed(share >= 0.1 || share === 0 ? 0 : share >= 0.001 ? 1 : 3)}\u00a0%`;
+  }
 
   // One picture with coordinates: x to the right and y upwards. `log` makes y logarithmic, `logX` x; `frame: false` leaves out the
   // axes; `marks`, [[x, text], ...], stand below the x axis in the place of round numbers.
@@ -60,7 +65,7 @@
       if (this.title) this.write(this.title, this.left + inner / 2, 12, { align: "center", color: "ink" });
       if (this.frame) this.axes();
     }
-    get left() { return this.frame ? (this.yLabel ? 48 : 34) : 0; }
+    get left() { return this.frame ? (this.yLabel ? 48 : 34) + (this.log ? 8 : 0) : 0; }
     get above() { return this.title ? 22 : 8; }
     get below() { return this.frame ? (this.xLabel ? 36 : 22) : 2; }
     get right() { return this.frame ? 15 : 0; }  // for half of the last number below
@@ -203,7 +208,11 @@
       entries.forEach(([color, text, dash = []], i) => {
         const y = this.above + 9 + 16 * i, { pen } = this;
         pen.font = "12px system-ui, sans-serif";
-        const from = left ? this.left + 10 : this.width - this.right - 26 - pen.measureText(text).width;
+        const wide = pen.measureText(text).width, right = this.width - this.right - 26 - wide;
+        const from = left ? this.left + 10 : Math.max(this.left + 4, right);
+        Object.assign(pen, { fillStyle: this.stage.color("paper"), globalAlpha: 0.7 });  // what lies behind does not disturb
+        pen.fillRect(from - 3, y - 8, wide + 28, 16);
+        pen.globalAlpha = 1;
         Object.assign(pen, { strokeStyle: this.stage.color(color), lineWidth: 3 });
         pen.save();
         pen.setLineDash(dash);
@@ -264,13 +273,27 @@
         input,
         get value() { return values ? values[+input.value] : +input.value; },
         set: to => { input.value = values ? values.indexOf(to) : to; show(); this.redraw(); },
-        limit: (low, high) => { input.min = low; input.max = high; show(); },
+        limit: (low, high) => { Object.assign(input, { min: low, max: high }); show(); },
+        // Other ends, with the slider as far along as the reader has put it.
+        rescale: (low, high) => {
+          Object.assign(input, { min: low, max: high });
+          input.value = Math.round(low + along * (high - low));
+          show();
+        },
       };
+      const where = () => (input.value - input.min) / (input.max - input.min);
+      let along = where();
       const show = () => {
         output.textContent = format(control.value);
         input.setAttribute("aria-valuetext", format(control.value));
       };
-      input.addEventListener("input", () => { show(); change(control.value); this.redraw(); });
+      input.addEventListener("input", event => {
+        if (event.isTrusted) this.stop();  // the reader's hand, not `play`
+        along = where();
+        show();
+        change(control.value);
+        this.redraw();
+      });
       show();
       this.bar.append(made("label", { class: "live-slider" }, made("span", {}, label), input, output));
       return control;
@@ -295,13 +318,15 @@
       const button = this.button(`▶ ${name}`, () => (this.timer ? this.stop() : start()));
       const label = () => { button.textContent = this.timer ? "❚❚ Pause" : `▶ ${name}`; };
       const start = () => {
-        const low = +slider.input.min, high = +slider.input.max, [from, to] = back ? [high, low] : [low, high];
+        const ends = () => back ? [+slider.input.max, +slider.input.min] : [+slider.input.min, +slider.input.max];  // may change
+        const [from, to] = ends();
         let share = (slider.input.value - from) / (to - from), last = null;
         if (share >= 1) share = 0;
         const tick = now => {
           share += last === null ? 0 : Math.min(now - last, 100) / 1000 / seconds;  // a tab that was away goes on where it was
           last = now;
           if (share > 1 && round) share -= 1;
+          const [from, to] = ends();
           slider.input.value = from + Math.min(share, 1) * (to - from);
           slider.input.dispatchEvent(new Event("input"));
           if (share < 1) this.timer = requestAnimationFrame(tick);
@@ -332,5 +357,5 @@
     }
   }
 
-  self.tinyddpm = Object.assign(self.tinyddpm || {}, { Stage, made, short, figures: {} });
+  self.tinyddpm = Object.assign(self.tinyddpm || {}, { Stage, made, percent, short, figures: {} });
 })();

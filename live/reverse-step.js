@@ -92,5 +92,8 @@ tinyddpm.figures["reverse-step"] = (stage, { means, variance, beta: start = 0.5,
   function bell(x, mean, v) { return Math.exp(-((x - mean) ** 2) / (2 * v)) / Math.sqrt(2 * Math.PI * v); }
   function line(low, high, n) { return Array.from({ length: n + 1 }, (_, i) => low + (high - low) * i / n); }
   function minus(x) { return x.toFixed(2).replace("-", "−"); }
-  function nats(x) { return `${x < 0.001 ? x.toExponential(1).replace("-", "−") : short(x)} nats`; }
+  function nats(x) {
+    if (x < 1e-9) return "less than 1e−9 nats";  // which 64 bits would not tell from 0
+    return `${x < 0.001 ? x.toExponential(1).replace("-", "−") : short(x)} nats`;
+  }
 };

@@ -39,7 +39,7 @@ tinyddpm.figures.sampling = stage => {
     run = { start, steps: steps.value, eta: eta.value, states: [], found: null };
     done.limit(0, run.steps);
     follows = true;
-    stage.says(`Drawing in ${run.steps} steps.`);
+    stage.says(`Drawing in ${run.steps} ${run.steps > 1 ? "steps" : "step"}.`);
     stage.work(walk(run));
   }
   function* walk(run) {
@@ -63,6 +63,7 @@ tinyddpm.figures.sampling = stage => {
     for (const x of now) { yield; found.push({ ...near(x), over: distance(x) / floor.mean }); }
     run.found = found;
     run.moved = before && apart(before.states.at(-1)[0], now[0]);
+    for (const old of runs) if (old !== before) old.states = null;  // only the last two ways are drawn
     runs.push(run);
     stage.redraw();
   }

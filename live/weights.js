@@ -3,9 +3,7 @@ tinyddpm.figures.weights = stage => {
   const kind = stage.choice({ label: "schedule", options: ["linear", "cosine"], change: () => remake() });
   const variance = stage.choice({ label: "variance", options: [["beta", "β"], ["beta_tilde", "β̃"]], change: () => remake() });
   const T = stage.slider({ label: "steps T", values: [10, 20, 50, 100, 200, 500, 1000], value: 1000, format: String, change: () => {
-    const share = t.value / +t.input.max;
-    t.limit(1, T.value);
-    t.set(Math.max(1, Math.round(share * T.value)));
+    t.rescale(1, T.value);
     remake();
   } });
   const t = stage.slider({ label: "t", min: 1, max: 1000, value: 10, format: value => `${value} of ${T.value}` });
@@ -30,7 +28,7 @@ tinyddpm.figures.weights = stage => {
 
   remake();
   stage.draw(() => {
-    const now = t.value, percent = share => `${(100 * share).toFixed(0)}\u00a0%`;
+    const now = t.value, { percent } = tinyddpm;
     for (const { color, dash, relative, upTo } of losses) {
       each.curve(losses.steps, relative, color, { dash });
       summed.curve([0, ...losses.steps], [0, ...upTo], color, { dash });
@@ -43,10 +41,13 @@ tinyddpm.figures.weights = stage => {
     }
     each.legend(losses.map(({ name, color, dash }) => [color, name, dash]));
     const [bound, ofData] = losses, most = loss => loss.relative[now - 1];
-    const times = loss => most(loss) < 0.01 ? "less than 0.01" : tinyddpm.short(parseFloat(most(loss).toPrecision(2)));
+    const times = loss => {
+      const much = tinyddpm.short(parseFloat(most(loss).toPrecision(2)));
+      return most(loss) < 0.01 ? "less than 0.01 times as much" : much === "1" ? "as much" : `${much} times as much`;
+    };
     summed.describe(`The share of each weight at steps up to t: at t = ${now}, ${percent(bound.upTo[now - 1])} for the bound.`);
-    stage.says(`At t = ${now} the bound weighs an error ${times(bound)} times as much as on average, ` +
-      `the error of x₀ ${times(ofData)} times. The steps up to there are ${percent(now / T.value)} of all, ` +
+    stage.says(`At t = ${now} the bound weighs an error ${times(bound)} as on average, ` +
+      `the error of x₀ ${times(ofData)}. The steps up to there are ${percent(now / T.value)} of all, ` +
       `with ${percent(bound.upTo[now - 1])} of the bound's weight and ${percent(ofData.upTo[now - 1])} of that of x₀.`);
   });
 };
