@@ -73,7 +73,7 @@ tinyddpm.figures.guidance = stage => {
     const k = +c.value, centre = ring.means[k], density = logs.map(([all, chances]) => Math.exp(all + s.value * chances[k]));
     for (const field of fields) show(field, density, centre, settings);
     const behind = fields.some(({ blocks }) => blocks.some(({ made }) => made !== settings));
-    stage.line.style.opacity = behind ? 0.4 : 1;  // the sentence is of the settings before
+    stage.line.style.opacity = behind ? 0.7 : 1;  // the sentence is of the settings before
     if (behind) return stage.redraw();
     const [ideal, learned] = fields.map(({ blocks }) => summary(blocks.flatMap(({ points }) => points), centre));
     stage.says(`Told class ${k} with guidance ${s.value} ${part.value}: the tilted law lies ` +

@@ -1,6 +1,7 @@
 """Live figures in a real browser, from disk and without a network: they begin, answer to a keyboard, and say what they show."""
 
 import json
+import re
 
 import notebooks
 import numpy as np
@@ -82,7 +83,7 @@ def test_they_say_what_they_are_and_what_they_show(seen):
 def test_every_control_has_a_name_and_a_value_and_answers_to_keys(seen):
     page, figures = seen
     for figure in figures:
-        sliders, choices = figure.get_by_role("slider").all(), figure.get_by_role("combobox").all()
+        sliders, choices = figure.get_by_role("slider", disabled=False).all(), figure.get_by_role("combobox").all()
         assert sliders + choices + figure.get_by_role("textbox").all()
         changed = not sliders or figure.get_attribute("data-figure") == "draw"  # which waits for a sentence
         for slider in sliders:
@@ -92,6 +93,7 @@ def test_every_control_has_a_name_and_a_value_and_answers_to_keys(seen):
             assert slider.input_value() == slider.get_attribute("min")
             slider.press("End")
             changed |= drawn(page, figure) != before
+            assert not re.search("NaN|undefined|Infinity|null", figure.inner_text())
         for choice in choices:
             assert choice.evaluate("select => select.labels[0].firstChild.textContent")
             before = choice.input_value()
@@ -173,13 +175,9 @@ def studio(browser, html):  # noqa: F811
         yield page, begin(page, 0)
 
 
-def said(page, *words):
-    """What the figure says, once it says one of the words."""
-    page.wait_for_function(
-        "words => words.some(word => document.querySelector('.live-says').textContent.includes(word))",
-        arg=list(words),
-        timeout=60_000,
-    )
+def said(page, word):
+    """What the figure says, once it says that."""
+    page.wait_for_function("word => document.querySelector('.live-says').textContent.includes(word)", arg=word, timeout=60_000)
     return page.locator(".live-says").inner_text()
 
 
@@ -234,9 +232,28 @@ def test_what_it_cannot_draw_is_said(studio):
     figure.get_by_role("textbox").fill("a large purple circel")
     figure.get_by_role("textbox").press("Enter")
     assert "purple" in said(page, "cannot")
-    figure.get_by_role("textbox").fill("a small red circle")
-    figure.get_by_role("button", name="Draw", exact=True).click()
-    assert "a small red circle" in said(page, "drawn in")
+    for typed, shown in (("", "Nothing said"), ("“A small red circle!”", "“A small red circle”")):
+        figure.get_by_role("textbox").fill(typed)
+        figure.get_by_role("button", name="Draw", exact=True).click()
+        assert shown in said(page, f"{shown}, drawn in")
+
+
+def test_a_script_that_is_missing_can_be_asked_for_again(studio):
+    page, _ = studio
+    asked = "() => tinyddpm.script('nothing').catch(error => error.message)"
+    assert page.evaluate(asked) == page.evaluate(asked) == "nothing.js could not be loaded"
+    page.faults.clear()  # the browser's own words about the file
+
+
+def test_what_is_not_wanted_needs_guidance(browser, html):  # noqa: F811
+    with visit(browser, (html / "chapters/stable-diffusion.html").as_uri(), 1280) as page:
+        figure = begin(page, 0)
+        unlike, guidance = figure.get_by_label("but not"), figure.get_by_label("guidance")
+        assert unlike.is_enabled()
+        guidance.press("Home")
+        assert not unlike.is_enabled()
+        guidance.press("End")
+        assert unlike.is_enabled()
 
 
 def test_another_sentence_takes_the_place_of_the_one_at_hand(studio):
