@@ -1,3 +1,9 @@
+// The theme tells the console what it does, which is for nobody who reads; what a page says there should mean something.
+{
+  const { log } = console;
+  console.log = (...words) => /^\[(PST|togglebutton)\]/.test(words[0]) || log(...words);
+}
+
 // On a phone formulas begin at the left, and are a little smaller.
 if (innerWidth < 500 && window.MathJax) MathJax.svg = { displayAlign: "left", scale: 0.9 };
 

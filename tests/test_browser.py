@@ -46,7 +46,7 @@ def window(browser, width, **settings):
     with browser.new_context(offline=True, viewport={"width": width, "height": 800}, **settings) as context:
         page = context.new_page()
         page.faults = []
-        page.on("console", lambda message: message.type == "error" and page.faults.append(message.text))
+        page.on("console", lambda message: page.faults.append(message.text))
         page.on("pageerror", lambda error: page.faults.append(str(error)))
         context.on("request", lambda request: request.url.startswith(HERE) or page.faults.append(request.url))
         yield page
