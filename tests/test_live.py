@@ -16,7 +16,9 @@ PAGES = [f"{page}.html" for page in notebooks.pages() if notebooks.live_figures(
 WAYS = [(1280, "light"), (PHONES[0], "dark")]
 # What a canvas shows, as a number; and whether it shows anything.
 DRAWN = """canvases => canvases.map(canvas => {
-    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const pen = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+    pen.drawImage(canvas, 0, 0);
+    const { data } = pen.getImageData(0, 0, canvas.width, canvas.height);
     let sum = 0;
     for (let i = 0; i < data.length; i++) sum = (sum * 31 + data[i]) | 0;
     return [sum, new Set(data).size];
