@@ -59,8 +59,7 @@
   // Draws `prompt`, and calls `each` with every state: { t, left, noise, code, pixels }. Resolves to the last state, which has the
   // `picture` too (3 x 64 x 64, in [-1, 1] or a little outside). A job that begins ends the one before it, which resolves to null.
   async function draw(prompt, { negative = "", guidance = 3, steps = 25, seed = 1, start = null, each = () => {} } = {}) {
-    hand ||= ready();
-    hand.catch(() => { hand = null; });  // so that it can be tried again
+    hand ||= ready().catch(error => { hand = null; throw error; });  // so that it can be tried again
     const send = await hand, id = ++last;
     Object.values(jobs).forEach(end => end(null));
     return new Promise((done, failed) => {

@@ -66,7 +66,7 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
     const own = states = [];
     if (back) back.input.disabled = true;
     stage.node.setAttribute("aria-busy", "true");
-    say(self.tinyddpmWeights?.scenes ? "Drawing …" : "Loading the model …");
+    stage.says(self.tinyddpmWeights?.scenes ? "Drawing …" : "Loading the model …");
     canvas.setAttribute("aria-label", "The picture, on its way");
     bar.value = 0;
     try {
@@ -75,23 +75,23 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
         states.push(state);
         bar.value = 1 - state.left / job.steps;
         if (back) { back.limit(0, states.length - 1); back.set(states.length - 1); }
-        if (state.left && state.left % 5 === 0) say(`Drawing: ${state.left} of ${job.steps} steps to go`);
+        if (state.left && state.left % 5 === 0) stage.says(`Drawing: ${state.left} of ${job.steps} steps to go`);
         requestAnimationFrame(paint);
       } });
       if (!end) return;
       canvas.setAttribute("aria-label", `A picture drawn from the sentence: ${asked || "nothing said"}`);
       const seconds = ((performance.now() - begun) / 1000).toFixed(1);
-      say(`${asked ? `“${asked}”` : "Nothing said"}, drawn in ${job.steps} steps and ${seconds} seconds.`);
+      stage.says(`${asked ? `“${asked}”` : "Nothing said"}, drawn in ${job.steps} steps and ${seconds} seconds.`);
       keep(asked, end, job);
     } catch (error) {
       // The engine speaks of what it was given as the package does.
-      say(`The model cannot draw this: ${error.message.replace(/^caption = .*(?=has (the unknown word|\d+ words))/s, "it ")}`);
+      const fault = error.message.replace(/^caption = .*(?=has (the unknown word|\d+ words))/s, "it ");
+      stage.says(`The model cannot draw this: ${fault}`);
     }
     if (states !== own) return;  // another drawing has begun
     stage.node.removeAttribute("aria-busy");
     if (back) back.input.disabled = states.length < 2;
   }
-  const say = text => stage.says(text);
 
   // The last pictures, small, with what was asked for and, where it can be set, how.
   function keep(asked, { pixels }, { guidance, steps, negative }) {

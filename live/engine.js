@@ -89,7 +89,8 @@ self.tinyddpmEngine = function () {
     }));
   }
 
-  const density = x => Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI); // of N(0, 1)
+  // The density of N(mean, variance): Eq. (1.1).
+  const gaussian = (x, mean = 0, variance = 1) => Math.exp(-((x - mean) ** 2) / 2 / variance) / Math.sqrt(2 * Math.PI * variance);
 
   // How probable it is that N(0, 1) lies below x, by its power series (Marsaglia 2004), for |x| up to 6 or so.
   function normalShare(x) {
@@ -98,13 +99,13 @@ self.tinyddpmEngine = function () {
       term *= x * x / i;
       [before, sum] = [sum, sum + term];
     }
-    return 0.5 + sum * density(x);
+    return 0.5 + sum * gaussian(x);
   }
 
   // Below which x N(0, 1) lies with probability p. Newton's steps from 0 never go too far: the share bends towards 1, or 0.
   function quantile(p) {
     let x = 0;
-    for (let i = 0; i < 30; i++) x -= (normalShare(x) - p) / density(x);
+    for (let i = 0; i < 30; i++) x -= (normalShare(x) - p) / gaussian(x);
     return x;
   }
 
@@ -790,7 +791,7 @@ self.tinyddpmEngine = function () {
   }
 
   return {
-    random, schedule, linear, cosine, lognormal, mix, mixture, ring, load, told, ancestral, ddim, ddimTimes, seen, move,
+    random, gaussian, schedule, linear, cosine, lognormal, mix, mixture, ring, load, told, ancestral, ddim, ddimTimes, seen, move,
     moveByEps, step, walk, slicedWasserstein,
   };
 };

@@ -1,7 +1,7 @@
 // Chapter 1: the forward process. Digits or points with one noise for each, mixed by (1.16) under a schedule that the reader sets.
 // Below them stands how much of the data is left at every t, for both schedules: what is seen above hangs on that number alone.
 tinyddpm.figures.forward = (stage, { digits = null, t: start = 0 }) => {
-  const { random, linear, cosine, mix, mixture, ring, percent, short } = tinyddpm;
+  const { random, gaussian, linear, cosine, mix, mixture, ring, percent, short } = tinyddpm;
   // The share at which the middle of the ring stops being a hollow: its centres are then sqrt(2) standard deviations away.
   const HILL = 2 / (ring.means[0][0] ** 2 + 2 - 2 * ring.variances[0]);
   const draw = digits ? noisyDigits() : noisyPoints();
@@ -83,7 +83,7 @@ tinyddpm.figures.forward = (stage, { digits = null, t: start = 0 }) => {
       across.y = [0, Math.max(0.6, 1.45 * Math.max(...exact))];  // with room for the legend
       across.begin();
       across.bars(edges, heights, "data");
-      across.curve(xs, xs.map(x => Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI)), "muted", { width: 1.2, dash: [4, 3] });
+      across.curve(xs, xs.map(x => gaussian(x)), "muted", { width: 1.2, dash: [4, 3] });
       across.curve(xs, exact, "exact");
       across.legend([["data", "2000 points"], ["exact", "exact"], ["muted", "N(0, 1)", [4, 3]]]);
       // The largest difference of the two distribution functions, as Kolmogorov and Smirnov measure it, at the edges of the bars.

@@ -4,9 +4,9 @@
   "use strict";
   // The colours of the book's figures, after Okabe and Ito; on a dark page those that are dark are lighter.
   const LIGHT = { data: "#0072B2", noise: "#E69F00", posterior: "#009E73", learned: "#D55E00", exact: "#000000", other: "#CC79A7",
-                  ink: "#222832", muted: "#5a6270", grid: "#d5d9de", paper: "#ffffff" };
+                  ink: "#222832", muted: "#5a6270", paper: "#ffffff" };
   const DARK = { data: "#56B4E9", noise: "#F0B429", posterior: "#2BC79B", learned: "#FF8A4C", exact: "#ffffff", other: "#E5A5C8",
-                 ink: "#ced6dd", muted: "#a3adb8", grid: "#3a424c", paper: "#121212" };
+                 ink: "#ced6dd", muted: "#a3adb8", paper: "#121212" };
   const quiet = matchMedia("(prefers-reduced-motion: reduce)");
   const isDark = () => document.documentElement.dataset.theme === "dark";
 
@@ -41,11 +41,11 @@
   // One picture with coordinates: x to the right and y upwards. `log` makes y logarithmic, `logX` x; `frame: false` leaves out the
   // axes; `marks`, [[x, text], ...], stand below the x axis in the place of round numbers.
   class Panel {
-    constructor(stage, { label, title = "", x = [0, 1], y = [0, 1], xLabel = "", yLabel = "", aspect = 0.75, grow = 1, frame = true,
+    constructor(stage, { label, title = "", x = [0, 1], y = [0, 1], xLabel = "", yLabel = "", aspect = 0.75, frame = true,
                          log = false, logX = false, marks = null, least = 160, most = 900 }) {
       Object.assign(this, { stage, title, x, y, xLabel, yLabel, aspect, frame, log, logX, marks });
       this.canvas = made("canvas", { role: "img", "aria-label": label });
-      this.box = made("div", { class: "live-panel", style: `flex: ${grow} 1 ${least}px; max-width: ${most}px` }, this.canvas);
+      this.box = made("div", { class: "live-panel", style: `flex: 1 1 ${least}px; max-width: ${most}px` }, this.canvas);
       this.pen = this.canvas.getContext("2d");
     }
     // What a screen reader says of the picture.
@@ -78,9 +78,9 @@
       const [low, high, value] = this.log ? [...this.y, Math.max(y, 1e-300)].map(Math.log10) : [...this.y, y];
       return this.height - this.below - (value - low) / (high - low) * (this.height - this.above - this.below);
     }
-    write(text, px, py, { align = "left", color = "muted", size = 12, weight = "" } = {}) {
+    write(text, px, py, { align = "left", color = "muted", size = 12 } = {}) {
       Object.assign(this.pen, { fillStyle: this.stage.color(color), textAlign: align, textBaseline: "middle",
-                                font: `${weight} ${size}px system-ui, sans-serif` });
+                                font: `${size}px system-ui, sans-serif` });
       this.pen.fillText(text, px, py);
     }
     axes() {
@@ -305,7 +305,7 @@
       select.value = value ?? pairs[0][0];
       select.addEventListener("change", () => { change(select.value); this.redraw(); });
       this.bar.append(made("label", { class: "live-choice" }, made("span", {}, label), select));
-      return { input: select, get value() { return select.value; }, set: to => { select.value = to; this.redraw(); } };
+      return { input: select, get value() { return select.value; } };
     }
     button(label, action) {
       const button = made("button", { type: "button", class: "live-button" }, label);
@@ -313,8 +313,8 @@
       this.bar.append(button);
       return button;
     }
-    // A button that moves a slider through its range and stops at the end, or goes round; nothing ever starts by itself.
-    play(slider, { seconds = 6, round = false, back = false, name = "Play" } = {}) {
+    // A button that moves a slider through its range and stops at the end; nothing ever starts by itself.
+    play(slider, { seconds = 6, back = false, name = "Play" } = {}) {
       const button = this.button(`▶ ${name}`, () => (this.timer ? this.stop() : start()));
       const label = () => { button.textContent = this.timer ? "❚❚ Pause" : `▶ ${name}`; };
       const start = () => {
@@ -325,7 +325,6 @@
         const tick = now => {
           share += last === null ? 0 : Math.min(now - last, 100) / 1000 / seconds;  // a tab that was away goes on where it was
           last = now;
-          if (share > 1 && round) share -= 1;
           const [from, to] = ends();
           slider.input.value = from + Math.min(share, 1) * (to - from);
           slider.input.dispatchEvent(new Event("input"));

@@ -1,7 +1,7 @@
 // Chapter 2: the true reverse step (2.2) from one state, beside the Gaussian with its mean and its variance, and by (2.3) how far
 // the two are apart, from this state and from every other.
 tinyddpm.figures["reverse-step"] = (stage, { means, variance, beta: start = 0.5, xt: from = 0.3 }) => {
-  const { schedule, mixture, short } = tinyddpm, data = mixture(means, variance);
+  const { gaussian, schedule, mixture, short } = tinyddpm, data = mixture(means, variance);
   const END = 2.5, LEAST = 1e-7, states = line(-END, END, 200), places = line(-END, END, 300);
   const name = { xLabel: "x before the step", label: "" }, across = { x: [-END, END], label: "" };
   const whence = stage.panel({ ...name, ...across, title: "Bayes' rule (2.2)", y: [0, 1.6], aspect: 0.85, least: 150 });
@@ -29,9 +29,9 @@ tinyddpm.figures["reverse-step"] = (stage, { means, variance, beta: start = 0.5,
   stage.draw(() => {
     const law = data.reverseStep(steps, xt.value, 2), [mean, v] = moments(law), here = distance(law);
     const around = line(mean - 4 * Math.sqrt(v), mean + 4 * Math.sqrt(v), 400), density = around.map(law.density);
-    const prior = places.map(before.density), step = places.map(x => bell(xt.value, Math.sqrt(1 - beta.value) * x, beta.value));
+    const prior = places.map(before.density), step = places.map(x => gaussian(xt.value, Math.sqrt(1 - beta.value) * x, beta.value));
     const scaled = ys => ys.map(y => y / Math.max(...ys));
-    area(whence, places, scaled(prior), "data");
+    whence.area(places, places.map(() => 0), scaled(prior), "data", { alpha: 0.25 });
     whence.curve(places, scaled(step), "noise");
     whence.curve(places, scaled(prior.map((p, i) => p * step[i])), "exact");
     whence.legend([["data", "density before"], ["noise", "step to x_t"], ["exact", "product"]], { left: true });
@@ -41,11 +41,12 @@ tinyddpm.figures["reverse-step"] = (stage, { means, variance, beta: start = 0.5,
     back.y = [0, 1.4 * Math.max(...density)];
     back.begin();
     back.curve(around, density, "exact");
-    back.curve(around, around.map(x => bell(x, mean, v)), "other", { dash: [6, 4] });
+    back.curve(around, around.map(x => gaussian(x, mean, v)), "other", { dash: [6, 4] });
     back.legend([["exact", "true"], ["other", "Gaussian", [6, 4]]], { left: true });
 
     const chance = states.map(after.density), most = Math.max(...chance);
-    area(far, states, chance.map(p => LEAST * (10 / LEAST) ** (0.9 * p / most)), "data");  // on no scale, but up from the axis
+    const heights = chance.map(p => LEAST * (10 / LEAST) ** (0.9 * p / most));  // on no scale, but up from the axis
+    far.area(states, states.map(() => LEAST), heights, "data", { alpha: 0.25 });
     far.curve(states, distances, "exact");
     far.level(average, "exact", { dash: [2, 3] });
     far.points([xt.value, Math.max(here, LEAST)], "learned", { radius: 4.5, alpha: 1 });
@@ -57,16 +58,6 @@ tinyddpm.figures["reverse-step"] = (stage, { means, variance, beta: start = 0.5,
       + `states, ${nats(average)}. This state came from the right with probability ${law.weights[1].toFixed(2)}.`);
   });
 
-  function area(panel, xs, ys, color) {
-    panel.inside(pen => {
-      Object.assign(pen, { fillStyle: stage.color(color), globalAlpha: 0.25 });
-      pen.beginPath();
-      pen.moveTo(panel.at(xs[0]), panel.up(panel.y[0]));
-      xs.forEach((x, i) => pen.lineTo(panel.at(x), panel.up(ys[i])));
-      pen.lineTo(panel.at(xs.at(-1)), panel.up(panel.y[0]));
-      pen.fill();
-    });
-  }
   // (2.3), as a sum over points that are half a standard deviation of a component apart.
   function distance(law) {
     const [mean, v] = moments(law), width = Math.sqrt(law.variances[0]);
@@ -75,7 +66,7 @@ tinyddpm.figures["reverse-step"] = (stage, { means, variance, beta: start = 0.5,
     let sum = 0;
     for (const z of line(middle - half, middle + half, Math.ceil(4 * half / width))) {
       const log = law.logDensity(z);
-      sum += Math.exp(log) * (log - Math.log(bell(z, mean, v)));
+      sum += Math.exp(log) * (log - Math.log(gaussian(z, mean, v)));
     }
     return Math.max(0, sum * 2 * half / Math.ceil(4 * half / width));
   }
@@ -89,7 +80,6 @@ tinyddpm.figures["reverse-step"] = (stage, { means, variance, beta: start = 0.5,
     const tops = density.filter((y, i) => y > density[i - 1] && y >= density[i + 1] && y > most / 20).length;
     return tops > 1 ? "two humps" : "one hump";
   }
-  function bell(x, mean, v) { return Math.exp(-((x - mean) ** 2) / (2 * v)) / Math.sqrt(2 * Math.PI * v); }
   function line(low, high, n) { return Array.from({ length: n + 1 }, (_, i) => low + (high - low) * i / n); }
   function minus(x) { return x.toFixed(2).replace("-", "−"); }
   function nats(x) {

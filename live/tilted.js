@@ -1,15 +1,15 @@
 // Chapter 7: two classes side by side, in one dimension, and what guided DDIM draws of one of them with exact predictions.
 tinyddpm.figures.tilted = stage => {
-  const { cosine, ddim, short } = tinyddpm, schedule = cosine(400), { alphaBar, lost } = schedule, sigma = 0.5, v = sigma ** 2;
+  const { cosine, ddim, gaussian, short } = tinyddpm;
+  const schedule = cosine(400), { alphaBar, lost } = schedule, sigma = 0.5, v = sigma ** 2;
   const s = stage.slider({ label: "guidance s", min: 0, max: 8, step: 0.25, value: 3 });
   const place = stage.slider({ label: "classes at ±m", min: 0.25, max: 3, step: 0.25, value: 2, format: value => `m = ${value}` });
   const steps = stage.slider({ label: "steps", values: [5, 10, 20, 50, 100, 200, 400], value: 400, format: String });
   stage.play(s);
 
   // No point is left to chance: a fine grid of starts goes down, and each keeps the share of N(0, 1) that lies around it.
-  const gauss = (x, mean, variance) => Math.exp(-((x - mean) ** 2) / 2 / variance) / Math.sqrt(2 * Math.PI * variance);
   const gap = 1 / 40, starts = Float64Array.from({ length: 401 }, (_, i) => (i - 200) * gap);
-  const shares = starts.map(z => gap * gauss(z, 0, 1));
+  const shares = starts.map(z => gap * gaussian(z, 0, 1));
   const followed = [-1.65, -0.675, 0, 0.675, 1.65].map(z => 200 + Math.round(z / gap));  // the quantiles 5, 25, 50, 75 and 95 %
   function walkDown(m) {
     const { times } = ddim(schedule, steps.value), x = starts.slice(), paths = followed.map(() => []);
@@ -51,11 +51,11 @@ tinyddpm.figures.tilted = stage => {
   const way = stage.panel({ label: "Five points on their way: how far each is ahead of the centre of the noised class",
                             title: "ahead, in σ", x: [0, 1], y: [-2.5, 4.5], xLabel: "share of the way", aspect: 0.85 });
   stage.draw(() => {
-    const m = place.value, { x, paths, along } = walkDown(m), told = xs.map(x => gauss(x, m, v));
+    const m = place.value, { x, paths, along } = walkDown(m), told = xs.map(x => gaussian(x, m, v));
     const tilt = xs.map((x, i) => told[i] * (1 + Math.exp(-2 * m * x / v)) ** (1 - s.value));  // Eq. (7.8)
     const total = bin * tilt.reduce((a, b) => a + b);
     law.bars(edges, told, "data", { alpha: 0.25 });
-    law.curve(xs, xs.map((x, i) => (told[i] + gauss(x, -m, v)) / 2), "data", { dash: [2, 3], width: 1.5 });
+    law.curve(xs, xs.map((x, i) => (told[i] + gaussian(x, -m, v)) / 2), "data", { dash: [2, 3], width: 1.5 });
     law.curve(xs, tilt.map(value => value / total), "posterior");
     law.curve(xs, density(x), "learned");
     law.legend([["data", "the class"], ["posterior", "tilted law"], ["learned", "guided DDIM"]], { left: true });
