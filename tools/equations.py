@@ -5,22 +5,17 @@ added here: "(2.7)" in a text becomes a link to the equation that is tagged 2.7.
 """
 
 import re
+from pathlib import Path
 
 import notebooks
 from docutils import nodes
+from words import WORDS
 
 CITATION = re.compile(r"\((\d+\.\d+)\)")
 UNLINKED = nodes.reference | nodes.literal | nodes.literal_block | nodes.math | nodes.math_block | nodes.raw | nodes.comment
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#$|~^])")  # what a verdict does not mean as markup
 PLACEHOLDER = "<!-- the equations -->"
 TO_SLIP = re.compile(r"\]\(\.\./chapters/[\w-]+\.ipynb#(slip-[\w-]+)\).*")
-MARK = {
-    "proved": "proved by SymPy",
-    "substituted": "substituted: a name is written out",
-    "agreed": "two computations agree",
-    "defined": "the code agrees with the formula",
-    "measured": "measured in several runs",
-}
 
 
 def configure(app, config):
@@ -68,9 +63,9 @@ def keep_punctuation(app, doctree):
 
 
 def add_places_of_slips(app, doctree):
-    """Marks the boxes "Where this goes wrong" of a chapter, so that other pages can link to them."""
+    """Marks the boxes that say where a derivation goes wrong in a chapter, so that other pages can link to them."""
     slips = [slip for slip in app.slips.values() if slip.chapter == app.env.docname]
-    boxes = [box for box in doctree.findall(nodes.block_quote) if box.astext().startswith("Where this goes wrong")]
+    boxes = [box for box in doctree.findall(nodes.block_quote) if box.astext().startswith(WORDS[app.config.language]["wrong"])]
     for slip, box in zip(slips, boxes, strict=True):
         box.parent.insert(box.parent.index(box), nodes.target("", "", ids=[slip.anchor]))
         app.env.metadata[slip.chapter].setdefault("myst_slugs", {})[slip.anchor] = (0, slip.anchor, slip.title)
@@ -79,9 +74,11 @@ def add_places_of_slips(app, doctree):
 def add_verdicts(app, docname, source):
     """Puts what the check said below each link to a slip."""
 
+    rejected = WORDS[app.config.language]["refuted"]
+
     def with_verdict(link):
         slip = app.slips.get(link[1])
-        return link[0] + ("\n\n✗ rejected: " + MARKDOWN.sub(r"\\\1", slip.verdict) if slip and slip.verdict else "")
+        return link[0] + (f"\n\n{rejected}: " + MARKDOWN.sub(r"\\\1", slip.verdict) if slip and slip.verdict else "")
 
     if not docname.startswith("chapters/"):
         source[0] = TO_SLIP.sub(with_verdict, source[0])
@@ -99,16 +96,17 @@ def fill_ledger(app, docname, source):
     """Puts an entry for each equation into the ledger page."""
     if PLACEHOLDER not in source[0]:
         return
-    entries = []
+    entries, words = [], WORDS[app.config.language]
     for path in notebooks.chapters():
         app.env.note_dependency(str(path))
         equations, checks = notebooks.equations(path), notebooks.checks(path)
-        entries.append(f"### {notebooks.title(path)}\n")
+        title = notebooks.title(Path(app.srcdir) / path.relative_to(notebooks.ROOT))
+        entries.append(f"### {title}\n")
         for equation in equations:
             check = next(c for c in checks if c["tag"] == equation.tag and c["kind"] != "refuted")
             statement = f"{check['statement']}, " if check["statement"] else ""
-            broken = f"; {check['rejected']} broken versions rejected" if check["rejected"] else ""
-            entries.append(f"**({equation.tag})** ✓ {statement}{MARK[check['kind']]}{broken}\n")
+            broken = words["broken"].format(n=check["rejected"]) if check["rejected"] else ""
+            entries.append(f"**({equation.tag})** ✓ {statement}{words['was ' + check['kind']]}{broken}\n")
             entries.append(f"$${equation.formula}$$\n")
     source[0] = source[0].replace(PLACEHOLDER, "\n".join(entries))
 

@@ -8,15 +8,7 @@ from html import escape
 
 import notebooks
 from docutils import nodes
-
-SAYS = {
-    "proved": "✓ proved",
-    "substituted": "✓ substituted",
-    "agreed": "✓ computed twice",
-    "defined": "✓ as in the code",
-    "measured": "✓ measured",
-    "refuted": "✗ rejected",
-}
+from words import WORDS
 
 
 class fold(nodes.General, nodes.Element):
@@ -27,7 +19,8 @@ def visit_fold(translator, node):
     """Opens it in the page."""
     kind = "check" if node["tags"] else "code"
     tags = ", ".join(f"({tag})" for tag in node["tags"])
-    of = f'<span class="visually-hidden">, the check of {tags}</span>' if tags else ""
+    words = WORDS[translator.config.language]
+    of = f'<span class="visually-hidden">{words["the check of"].format(tags=tags)}</span>' if tags else ""
     translator.body.append(f'<details class="fold {kind}"><summary>{escape(node["label"])}{of}</summary>\n')
 
 
@@ -40,7 +33,7 @@ def fold_cells(app, doctree):
     """Folds the cells of a chapter."""
     if not app.env.docname.startswith("chapters/"):
         return
-    checks = {}
+    checks, words = {}, WORDS[app.config.language]
     for check in notebooks.checks(notebooks.ROOT / f"{app.env.docname}.ipynb"):
         checks.setdefault(check["cell"], []).append(check)
     cells = [node for node in doctree.findall(nodes.container) if node.get("nb_element") == "cell_code"]
@@ -49,7 +42,7 @@ def fold_cells(app, doctree):
         if mode is None:
             continue
         before = cell.parent[cell.parent.index(cell) - 1]
-        folded = before if isinstance(before, fold) and not before["tags"] else fold(label="code", tags=[])
+        folded = before if isinstance(before, fold) and not before["tags"] else fold(label=words["code"], tags=[])
         if folded is not before:
             cell.parent.insert(cell.parent.index(cell), folded)
         found = checks.get(cell["cell_index"], []) if mode == "all" else []
@@ -63,11 +56,11 @@ def fold_cells(app, doctree):
             if not len(cell):
                 cell.parent.remove(cell)
         if found:
-            folded["label"], folded["tags"] = SAYS[found[-1]["kind"]], [check["tag"] for check in found]
+            folded["label"], folded["tags"] = words[found[-1]["kind"]], [check["tag"] for check in found]
             _move(folded, found[-1])
     if cells and isinstance(first := cells[0].parent, fold):
-        first["label"] = "set-up"
-    for caption in [node for node in doctree.findall(nodes.paragraph) if node.astext().startswith("Figure ")]:
+        first["label"] = words["set-up"]
+    for caption in [node for node in doctree.findall(nodes.paragraph) if node.astext().startswith(words["figure"])]:
         _join(caption)
 
 

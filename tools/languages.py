@@ -1,0 +1,120 @@
+"""A Sphinx extension: what makes two books of one. A switch on each page leads to the same place in the other language.
+
+The English book is built from the root, the Vietnamese one from `vi`, into the folder `vi` of the built book. A page has the same
+name in both, and each of its places the same name too: the headings of a Vietnamese page are called as the English ones.
+"""
+
+import re
+import unicodedata
+from pathlib import Path
+
+import notebooks
+import vietnamese
+from docutils import nodes
+from equations import PLACEHOLDER
+from sphinx.search import SearchLanguage
+from words import THEME
+
+
+def other_page(page: str, language: str) -> str:
+    """Where a page is found in the other language, as seen from it."""
+    inside = "../" * page.count("/")
+    return f"{inside}vi/{page}.html" if language == "en" else f"{inside}../{page}.html"
+
+
+def offer_the_other_language(app, page, template, context, doctree):
+    """Tells the template of the switch where it leads, and programs that the page is there in another language."""
+    here, there = ("en", "vi") if app.config.language == "en" else ("vi", "en")
+    context["language"] = {
+        "code": there,
+        "name": {"en": "English", "vi": "Tiếng Việt"}[there],
+        "address": other_page(page, here),
+    }
+    link = f'<link rel="alternate" hreflang="{there}" href="{context["language"]["address"]}">'
+    context["metatags"] = f"{context.get('metatags', '')}\n{link}"
+
+
+def names_of_places(text: str) -> list[str]:
+    """The names that the headings of a text have in the built page."""
+    titles = re.findall(r"(?m)^#{1,4} (.+)$", vietnamese.FENCE.sub("", text))
+    return [nodes.make_id(re.sub(r"[$`*]", "", title)) for title in titles]
+
+
+def name_places_as_in_english(app, doctree):
+    """Gives the headings of a Vietnamese page the names of the English ones, which come in the same order."""
+    if app.config.language != "vi":
+        return
+    notebook = notebooks.ROOT / f"{app.env.docname}.ipynb"
+    text = "\n\n".join(notebooks.texts(notebook)) if notebook.is_file() else notebook.with_suffix(".md").read_text(encoding="utf-8")
+    text = text.replace(PLACEHOLDER, "\n".join(f"### {notebooks.title(path)}" for path in notebooks.chapters()))
+    names, used = names_of_places(text), set()
+    headings = list(doctree.findall(nodes.section))
+    if len(headings) != len(names):
+        raise ValueError(f"{app.env.docname} has {len(headings)} headings, expected {len(names)} as in English")
+    for section, name in zip(headings, names, strict=True):
+        if name and name not in used:  # a second heading of the same words keeps its own name
+            used.add(name)
+            section["ids"] = [name]
+
+
+def without_marks(word: str) -> str:
+    """A word as it is typed without diacritics: "phương sai" is "phuong sai"."""
+    plain = unicodedata.normalize("NFD", word.lower()).replace("đ", "d")
+    return "".join(letter for letter in plain if not unicodedata.combining(letter))
+
+
+class Vietnamese(SearchLanguage):
+    """Words are found with their diacritics and without. Most have two syllables, so that neighbours are looked up as pairs too."""
+
+    lang = "vi"
+    language_name = "Vietnamese"
+    js_stemmer_code = r"""
+var Stemmer = function () {
+  this.stemWord = word => word.normalize("NFD").replace(/\p{Mn}/gu, "").replace(/đ/g, "d");
+};
+"""
+    js_splitter_code = r"""
+// Pairs that some page has; a syllable that is in none of them stands alone.
+var splitQuery = query => {
+  const words = query.normalize("NFC").split(/[^\p{Letter}\p{Number}_]+/gu).filter(word => word);
+  const { terms, titleterms } = Search._index, stem = new Stemmer().stemWord, found = [], paired = new Set();
+  words.slice(1).forEach((word, i) => {
+    const pair = `${words[i]} ${word}`, key = stem(pair.toLowerCase());
+    if (key in terms || key in titleterms) { found.push(pair); paired.add(i).add(i + 1); }
+  });
+  return [...found, ...words.filter((_, i) => !paired.has(i))];
+};
+"""
+
+    def split(self, input):
+        """The words of a text, and each with the one after it."""
+        words = re.findall(r"\w+", unicodedata.normalize("NFC", input))
+        return words + [f"{first} {second}" for first, second in zip(words, words[1:], strict=False)]
+
+    def stem(self, word):
+        """As in the page."""
+        return without_marks(word)
+
+    def word_filter(self, word):
+        """Numbers alone are not looked for."""
+        return not word.replace(" ", "").isdigit() and len(word) > 1
+
+
+def speak_the_language(app, exception):
+    """Puts the reader's language in place of what the theme cannot be told to say otherwise."""
+    if exception is not None or app.builder.name != "html":
+        return
+    for page in Path(app.outdir).rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        for theirs, ours in THEME.get(app.config.language, {}).items():
+            text = text.replace(theirs, ours)
+        page.write_text(text, encoding="utf-8")
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.add_search_language(Vietnamese)
+    app.connect("html-page-context", offer_the_other_language)
+    app.connect("doctree-read", name_places_as_in_english, priority=400)  # before the tables of contents are made
+    app.connect("build-finished", speak_the_language)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
