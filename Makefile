@@ -1,18 +1,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg
-SOURCES := $(wildcard _config.yml _toc.yml index.md pages/*.md chapters/*.ipynb tinyddpm/*.py tinyddpm/weights/*/* tools/*.py _static/* live/*)
+BOOK := _config.yml _toc.yml index.md pages/*.md chapters/*.ipynb
+SOURCES := $(wildcard $(BOOK) $(addprefix vi/,$(BOOK)) vi/locale/vi/*/*.[pj]* tinyddpm/*.py tinyddpm/weights/*/* tools/*.py tools/*/* _static/* live/*)
 
-.PHONY: help book pdf test chapters flakes lint mutation dist clean
+.PHONY: help book pdf vi test chapters flakes lint mutation dist clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-book: _build/.done  ## the book as HTML, in _build/html
+book: _build/.done  ## the book as HTML, in _build/html; the Vietnamese one is in its folder vi
 	@echo "The book is ready: $(CURDIR)/_build/html/index.html"
 
-pdf: _build/pdf/tinyddpm.pdf  ## the book as one PDF, in _build/pdf; needs a browser such as Debian's chromium
-	@echo "The book is ready: $(CURDIR)/$<"
+pdf: _build/pdf/tinyddpm.pdf _build/pdf/tinyddpm-vi.pdf  ## the book as one PDF for each language, in _build/pdf; needs a browser such as Debian's chromium
+	@printf 'The book is ready: %s\n' $(addprefix $(CURDIR)/,$^)
+
+vi: .venv/.done  ## bring the Vietnamese notebooks up to date, and say which texts are to be translated anew; NEW="FILE TEXT" marks one as done
+	$(BIN)/python tools/vietnamese.py $(if $(NEW),"$(NEW)")
 
 test: .venv/.done  ## every test: the package, the chapters, the book
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
@@ -42,14 +46,15 @@ clean:  ## remove what was built, the environment too
 
 # The files .done and .installed are written last, so that what was interrupted or failed is made again.
 
-# -n and -W: a dangling reference or any other warning fails the build. Made anew, so that no page of old is left.
 _build/.done: .venv/.done $(SOURCES)
-	rm -rf _build
-	$(BIN)/jupyter-book build . -n -W --keep-going
+	$(BIN)/python tools/make_book.py
 	@touch $@
 
 _build/pdf/tinyddpm.pdf: _build/.done tools/print.css
 	$(BIN)/python tools/make_pdf.py _build/html $@
+
+_build/pdf/tinyddpm-vi.pdf: _build/.done tools/print.css
+	$(BIN)/python tools/make_pdf.py _build/html/vi $@
 
 .venv/.mutmut: .venv/.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check mutmut==3.8.1

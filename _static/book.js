@@ -4,6 +4,25 @@
   console.log = (...words) => /^\[(PST|togglebutton)\]/.test(words[0]) || log(...words);
 }
 
+// What this script writes, in the language of the page.
+const say = {
+  en: { show: "Show", ideas: "ideas", everything: "everything", fold: "Fold set-up, checks and plotting", unfold: "Unfold all code and all checks" },
+  vi: { show: "Hiện", ideas: "ý tưởng", everything: "tất cả", fold: "Gấp phần chuẩn bị, kiểm tra và vẽ hình", unfold: "Mở mọi đoạn mã và mọi phép kiểm tra" },
+}[document.documentElement.lang] || {};
+
+// The copy buttons know some languages, and take another.
+if (document.documentElement.lang === "vi" && typeof messages !== "undefined") {
+  messages.vi = { copy: "Chép", copy_to_clipboard: "Chép đoạn mã", copy_success: "Đã chép!", copy_failure: "Không chép được" };
+  locale = "vi";
+}
+
+// The switch to the other language leads to the place that is being read; its places have the same names.
+addEventListener("DOMContentLoaded", () => document.querySelector("a.language")?.addEventListener("click", event => {
+  const above = [...document.querySelectorAll("article section[id], article [id^=eq-], article [id^=slip-]")]
+    .filter(node => node.getBoundingClientRect().top < 120);
+  event.currentTarget.hash = scrollY > 200 && above.length ? above.pop().id : "";
+}));
+
 // On a phone formulas begin at the left, and are a little smaller.
 if (innerWidth < 500 && window.MathJax) MathJax.svg = { displayAlign: "left", scale: 0.9 };
 
@@ -26,12 +45,13 @@ addEventListener("DOMContentLoaded", () => {
   const control = document.createElement("div");
   control.className = "depth";
   control.setAttribute("role", "group");
-  control.setAttribute("aria-label", "Show");
+  control.setAttribute("aria-label", say.show);
   const choices = ["ideas", "everything"].map(name => {
     const button = document.createElement("button");
     button.type = "button";
-    button.textContent = name;
-    button.title = name === "ideas" ? "Fold set-up, checks and plotting" : "Unfold all code and all checks";
+    button.textContent = say[name];
+    button.dataset.depth = name;
+    button.title = name === "ideas" ? say.fold : say.unfold;
     button.addEventListener("click", () => {
       const seen = [...document.querySelectorAll("article section > :not(section)")].find(node => node.getBoundingClientRect().bottom > 80);
       const top = seen?.getBoundingClientRect().top;
@@ -42,7 +62,7 @@ addEventListener("DOMContentLoaded", () => {
     return button;
   });
   const show = name => {
-    choices.forEach(button => button.setAttribute("aria-pressed", button.textContent === name));
+    choices.forEach(button => button.setAttribute("aria-pressed", button.dataset.depth === name));
     folds.forEach(fold => fold.open = name === "everything");
   };
   control.append(...choices);

@@ -4,6 +4,10 @@
   "use strict";
   const home = document.currentScript.src.replace(/live\.js.*$/, "live/");
   const loaded = {};
+  const say = {
+    live: "Live figure", run: "Run it here", stays: "This figure cannot be moved here",
+    ...document.documentElement.lang === "vi" && { live: "Hình tương tác", run: "Chạy ngay tại đây", stays: "Ở đây hình này không tương tác được" },
+  };
   const load = name => loaded[name] ||= new Promise((done, failed) => {
     const script = document.createElement("script");
     const missing = () => { delete loaded[name]; script.remove(); failed(new Error(`${name}.js could not be loaded`)); };
@@ -16,7 +20,7 @@
     const { figure, settings, weights } = element.dataset;
     await all(["engine", "plot", figure, ...(weights ? weights.split(" ").map(name => `weights/${name}`) : [])]);
     element.classList.add("is-live");
-    const label = `Live figure: ${(element.dataset.label || element.querySelector("img").alt).split(". ")[0]}`;
+    const label = `${say.live}: ${(element.dataset.label || element.querySelector("img").alt).split(". ")[0]}`;
     await tinyddpm.figures[figure](new tinyddpm.Stage(element, label), JSON.parse(settings || "{}"));
   }
   // Where it cannot be, the picture stays, and the reader is told why.
@@ -24,7 +28,7 @@
     console.error(error);
     element.classList.remove("is-live");
     element.querySelector(".live-stage")?.remove();
-    element.querySelector(":scope > p").textContent = `This figure cannot be moved here: ${error.message}.`;
+    element.querySelector(":scope > p").textContent = `${say.stays}: ${error.message}.`;
   }
 
   // A figure with weights waits for a click; the others begin when they come near.
@@ -38,7 +42,7 @@
       return;
     }
     const button = document.createElement("button");
-    const textContent = `▶ Run it here (${element.dataset.size})`;
+    const textContent = `▶ ${say.run} (${element.dataset.size})`;
     Object.assign(button, { type: "button", className: "live-button live-start", textContent });
     button.addEventListener("click", async () => {
       button.disabled = true;

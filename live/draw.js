@@ -1,16 +1,29 @@
+// What the first page says in Vietnamese. In a chapter, figures keep their English words, which the caption translates.
+tinyddpm.vietnamese = {
+  "Draw": "Vẽ", "What to draw": "Vẽ gì (bằng tiếng Anh)", "Sentences to choose from": "Những câu để chọn", "another one": "một câu khác",
+  "steps done": "số bước đã đi", "Drawn before": "Đã vẽ trước đó", "The picture: nothing yet": "Bức ảnh: chưa có gì",
+  "The picture, on its way": "Bức ảnh đang được vẽ", "Drawing …": "Đang vẽ …", "Loading the model …": "Đang tải mô hình …",
+  "nothing said": "không nói gì", "Nothing said": "Không nói gì", "Drawing: # of # steps to go": "Đang vẽ: còn # trong số # bước",
+  "A picture drawn from the sentence: #": "Bức ảnh vẽ từ câu: #", "#, drawn in # steps and # seconds.": "#: vẽ xong sau # bước, hết # giây.",
+  "The model cannot draw this: #": "Mô hình không vẽ được câu này: #",
+  "The words: #.": "Mô hình chỉ hiểu các từ tiếng Anh này: #.",
+};
+
 // A sentence is typed or chosen, and its picture is drawn step by step. With `controls` the reader sets how, as in Chapter 9.
 tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
   const { made } = tinyddpm;
+  const inVietnamese = !controls && document.documentElement.lang === "vi" ? tinyddpm.vietnamese : {};
+  const say = (text, ...values) => (inVietnamese[text] ?? text).replace(/#/g, () => values.shift());
   await tinyddpm.script("artist");
   const sentence = made("input", { type: "text", value: sentences[0], maxlength: 120, spellcheck: "false", autocomplete: "off" });
-  const go = made("button", { type: "submit", class: "live-button live-go" }, "Draw");
-  const label = made("label", {}, made("span", {}, "What to draw"), sentence);
+  const go = made("button", { type: "submit", class: "live-button live-go" }, say("Draw"));
+  const label = made("label", {}, made("span", {}, say("What to draw")), sentence);
   const form = made("form", { class: "live-ask", id: "live-ask" }, label, go);
-  const chips = made("div", { class: "live-chips", role: "group", "aria-label": "Sentences to choose from" });
-  const bar = made("progress", { max: 1, value: 0, "aria-label": "steps done" });
-  const canvas = made("canvas", { width: 64, height: 64, role: "img", "aria-label": "The picture: nothing yet" });
+  const chips = made("div", { class: "live-chips", role: "group", "aria-label": say("Sentences to choose from") });
+  const bar = made("progress", { max: 1, value: 0, "aria-label": say("steps done") });
+  const canvas = made("canvas", { width: 64, height: 64, role: "img", "aria-label": say("The picture: nothing yet") });
   const easel = made("div", { class: "live-easel" }, canvas, bar);
-  const shelf = made("ul", { class: "live-shelf", "aria-label": "Drawn before" });
+  const shelf = made("ul", { class: "live-shelf", "aria-label": say("Drawn before") });
   stage.row.append(form, easel, made("div", { class: "live-desk" }, chips, stage.bar, stage.line, shelf));
 
   let seed = controls ? 1 : 1 + Math.floor(1e6 * Math.random()), shown = null, states = [];
@@ -66,8 +79,8 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
     const own = states = [];
     if (back) back.input.disabled = true;
     stage.node.setAttribute("aria-busy", "true");
-    stage.says(self.tinyddpmWeights?.scenes ? "Drawing …" : "Loading the model …");
-    canvas.setAttribute("aria-label", "The picture, on its way");
+    stage.says(say(self.tinyddpmWeights?.scenes ? "Drawing …" : "Loading the model …"));
+    canvas.setAttribute("aria-label", say("The picture, on its way"));
     bar.value = 0;
     try {
       const end = await tinyddpm.artist.draw(asked, { ...job, each: state => {
@@ -75,18 +88,18 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
         states.push(state);
         bar.value = 1 - state.left / job.steps;
         if (back) { back.limit(0, states.length - 1); back.set(states.length - 1); }
-        if (state.left && state.left % 5 === 0) stage.says(`Drawing: ${state.left} of ${job.steps} steps to go`);
+        if (state.left && state.left % 5 === 0) stage.says(say("Drawing: # of # steps to go", state.left, job.steps));
         requestAnimationFrame(paint);
       } });
       if (!end) return;
-      canvas.setAttribute("aria-label", `A picture drawn from the sentence: ${asked || "nothing said"}`);
+      canvas.setAttribute("aria-label", say("A picture drawn from the sentence: #", asked || say("nothing said")));
       const seconds = ((performance.now() - begun) / 1000).toFixed(1);
-      stage.says(`${asked ? `“${asked}”` : "Nothing said"}, drawn in ${job.steps} steps and ${seconds} seconds.`);
+      stage.says(say("#, drawn in # steps and # seconds.", asked ? `“${asked}”` : say("Nothing said"), job.steps, seconds));
       keep(asked, end, job);
     } catch (error) {
       // The engine speaks of what it was given as the package does.
       const fault = error.message.replace(/^caption = .*(?=has (the unknown word|\d+ words))/s, "it ");
-      stage.says(`The model cannot draw this: ${fault}`);
+      stage.says(say("The model cannot draw this: #", fault));
     }
     if (states !== own) return;  // another drawing has begun
     stage.node.removeAttribute("aria-busy");
@@ -96,7 +109,7 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
   // The last pictures, small, with what was asked for and, where it can be set, how.
   function keep(asked, { pixels }, { guidance, steps, negative }) {
     const how = controls ? `guidance ${guidance}, ${steps} steps${negative ? `, not ${negative}` : ""}` : "";
-    const small = made("canvas", { width: 64, height: 64, role: "img", "aria-label": asked || "nothing said", title: asked });
+    const small = made("canvas", { width: 64, height: 64, role: "img", "aria-label": asked || say("nothing said"), title: asked });
     small.getContext("2d").putImageData(new ImageData(pixels, 64, 64), 0, 0);
     shelf.prepend(made("li", {}, small, how));
     while (shelf.children.length > 6) shelf.lastChild.remove();
@@ -109,11 +122,12 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
     chips.append(chip);
   };
   sentences.forEach(text => offer(text, () => text));
-  offer("another one", () => {
+  offer(say("another one"), () => {
     const any = list => list[Math.floor(list.length * Math.random())];
     const colours = ["red", "green", "blue", "yellow"], kinds = ["circle", "square", "triangle"];
     const thing = () => `a ${any(["small", "large"])} ${any(colours)} ${any(kinds)}`;
     return `${thing()} ${any(["above", "below", "left of", "right of"])} ${thing()}`;
   });
-  stage.says("The words: a, small, large, red, green, blue, yellow, circle, square, triangle, above, below, left of, right of.");
+  const known = "a, small, large, red, green, blue, yellow, circle, square, triangle, above, below, left of, right of";
+  stage.says(say("The words: #.", known));
 };

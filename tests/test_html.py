@@ -3,6 +3,7 @@
 import json
 import re
 from copy import copy
+from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import notebooks
@@ -10,9 +11,19 @@ import pytest
 from bs4 import BeautifulSoup
 from public import public
 from set_repository import repository_url, set_repository
+from words import WORDS
 
 from conftest import of_the_fork
 from tinyddpm.checkpoint import PRETRAINED
+
+# The two books, by the folders that they are in.
+BOOKS = {"": WORDS["en"], "vi/": WORDS["vi"]}
+of_both = pytest.mark.parametrize("book", BOOKS, ids=["english", "vietnamese"])
+
+
+def page_of(book: str, path: Path) -> str:
+    """Where a chapter is in one of the books."""
+    return book + path.relative_to(notebooks.ROOT).with_suffix(".html").as_posix()
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +34,8 @@ def pages(html) -> dict[str, BeautifulSoup]:
         for page in html.rglob("*.html")
         if "_static" not in page.parts and "_sources" not in page.parts
     }
-    written = ["index.html", "pages/notation.html", "pages/ledger.html", "pages/api.html", "search.html", "genindex.html"]
-    assert {*written, *(f"chapters/{path.stem}.html" for path in notebooks.chapters())} <= set(found)
+    written = [*(f"{page}.html" for page in notebooks.pages()), "search.html", "genindex.html"]
+    assert {book + page for book in BOOKS for page in written} == set(found)
     return found
 
 
@@ -52,8 +63,8 @@ def test_no_link_leads_nowhere(html, pages):
 
 
 def test_every_equation_can_be_jumped_to_and_every_citation_does(pages):
-    for path in notebooks.chapters():
-        page = pages[path.relative_to(notebooks.ROOT).with_suffix(".html").as_posix()]
+    for book, path in ((book, path) for book in BOOKS for path in notebooks.chapters()):
+        page = pages[page_of(book, path)]
         for equation in notebooks.equations(path):
             assert page.find(id=equation.anchor) is not None
     for name, page in pages.items():
@@ -75,7 +86,7 @@ def test_text_shows_no_markup(pages):
 def test_buttons_open_the_fork(html, pages):
     everything = "".join(map(str, pages.values()))
     assert repository_url(notebooks.ROOT / "_config.yml") not in everything
-    for path in notebooks.chapters():
+    for path in notebooks.chapters() + [notebooks.ROOT / "vi" / path.relative_to(notebooks.ROOT) for path in notebooks.chapters()]:
         name = path.relative_to(notebooks.ROOT).as_posix()
         links = [a["href"] for a in pages[name.replace(".ipynb", ".html")].find_all("a", href=True)]
         assert f"https://colab.research.google.com/github/somebody/their-fork/blob/trunk/{name}" in links
@@ -85,8 +96,9 @@ def test_buttons_open_the_fork(html, pages):
 
 
 def test_the_first_page_leads_to_the_pdf_of_the_fork(pages):
-    links = [link["href"] for link in pages["index.html"].find("article").find_all("a", href=True) if link["href"].endswith(".pdf")]
-    assert links == ["https://somebody.github.io/their-fork/tinyddpm.pdf"]
+    for page, pdf in {"index.html": "tinyddpm.pdf", "vi/index.html": "tinyddpm-vi.pdf"}.items():
+        links = [link["href"] for link in pages[page].find("article").find_all("a", href=True) if link["href"].endswith(".pdf")]
+        assert links == [f"https://somebody.github.io/their-fork/{pdf}"]
 
 
 def test_the_address_stands_where_it_is_set_and_nowhere_else():
@@ -100,12 +112,14 @@ def test_the_address_stands_where_it_is_set_and_nowhere_else():
         and address.encode() in path.read_bytes()
     ]
     chapters = [path.relative_to(notebooks.ROOT).as_posix() for path in notebooks.chapters()]
-    assert sorted(places) == sorted(["_config.yml", "pyproject.toml", *chapters])
+    both = [f"{book}{name}" for book in BOOKS for name in ("_config.yml", *chapters)]
+    assert sorted(places) == sorted(["pyproject.toml", *both])
 
 
 def test_both_places_of_the_address_agree_here_and_in_a_fork(html):
     for root in (notebooks.ROOT, html.parents[1]):
         address = repository_url(root / "_config.yml")
+        assert repository_url(root / "vi" / "_config.yml") == address
         project = (root / "pyproject.toml").read_text(encoding="utf-8")
         assert f'\nSource = "{address}"\nIssues = "{address}/issues"\n' in project
 
@@ -116,10 +130,11 @@ def test_a_bad_address_is_named(url, tmp_path):
         set_repository(tmp_path, url, "main")
 
 
-@pytest.mark.parametrize("without", ["_config.yml", "pyproject.toml", "index.md", "chapters/loss.ipynb"])
+@pytest.mark.parametrize("without", ["_config.yml", "pyproject.toml", "vi/index.md", "chapters/loss.ipynb", "vi/chapters/loss.ipynb"])
 def test_a_file_without_an_address_is_named_and_the_others_kept(without, tmp_path):
-    (tmp_path / "chapters").mkdir()
-    for name in ("_config.yml", "pyproject.toml", "index.md", "chapters/loss.ipynb", "chapters/forward.ipynb"):
+    names = [book + name for book in BOOKS for name in ("_config.yml", "index.md", "chapters/loss.ipynb", "chapters/forward.ipynb")]
+    for name in ("pyproject.toml", *names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         text = (notebooks.ROOT / name).read_text(encoding="utf-8")
         (tmp_path / name).write_text("title: x\n" if name == without else text, encoding="utf-8")
     before = {path: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.*")}
@@ -136,18 +151,18 @@ def test_pictures_have_a_description(pages):
 
 def test_live_figures_have_a_picture_without_scripts(pages):
     figures = [(name, figure) for name, page in pages.items() for figure in page.find_all(class_="live")]
-    assert {name.split("/")[-1] for name, _ in figures} == {
-        f"{name}.html"
-        for name in ["index", "forward", "posterior", "elbo", "loss", "training", "sampling", "guidance", "stable-diffusion"]
+    names = ["forward", "posterior", "elbo", "loss", "training", "sampling", "guidance", "stable-diffusion"]
+    assert {name for name, _ in figures} == {
+        f"{book}{page}.html" for book in BOOKS for page in ["index", *(f"chapters/{name}" for name in names)]
     }
     for name, figure in figures:
         assert figure.find(["script", "input", "button"]) is None and figure.p.text
-        assert name == "index.html" or figure.img["src"].startswith("data:image/png;base64,")
+        assert name.endswith("index.html") or figure.img["src"].startswith("data:image/png;base64,")
 
 
 def test_the_models_are_there_as_scripts_and_no_page_loads_them(html, pages):
-    for name in PRETRAINED:
-        assert (html / f"_static/live/weights/{name}.js").stat().st_size > 100_000
+    for book, name in ((book, name) for book in BOOKS for name in PRETRAINED):
+        assert (html / f"{book}_static/live/weights/{name}.js").stat().st_size > 100_000
     assert not any("/live/" in script["src"] for page in pages.values() for script in page.find_all("script", src=True))
 
 
@@ -163,25 +178,28 @@ def test_no_page_is_heavy_before_a_model_is_asked_for(html, pages):
     assert "tex-svg.js" not in str(pages["index.html"]) and "tex-svg.js" in str(pages["chapters/forward.html"])
 
 
-def test_ledger_page_lists_every_equation(pages):
-    text = pages["pages/ledger.html"].find("article").get_text()
+@of_both
+def test_ledger_page_lists_every_equation(pages, book):
+    text = pages[f"{book}pages/ledger.html"].find("article").get_text()
     for path in notebooks.chapters():
         for equation in notebooks.equations(path):
             assert re.search(rf"\({re.escape(equation.tag)}\) ✓", text), equation.tag
 
 
-def test_page_of_slips_links_to_the_boxes_and_says_what_the_checks_said(pages):
-    article = pages["pages/slips.html"].find("article")
+@of_both
+def test_page_of_slips_links_to_the_boxes_and_says_what_the_checks_said(pages, book):
+    article = pages[f"{book}pages/slips.html"].find("article")
     text = " ".join(article.get_text().split())
     for slip in (slip for path in notebooks.chapters() for slip in notebooks.slips(path)):
-        box = pages[f"{slip.chapter}.html"].find(id=slip.anchor).find_next("blockquote")
-        assert box.get_text().strip().startswith("Where this goes wrong")
+        box = pages[f"{book}{slip.chapter}.html"].find(id=slip.anchor).find_next("blockquote")
+        assert box.get_text().strip().startswith(BOOKS[book]["wrong"])
         assert article.find("a", href=f"../{slip.chapter}.html#{slip.anchor}")
         assert slip.verdict is None or " ".join(slip.verdict.split()) in text
 
 
-def test_reference_has_every_public_name(pages):
-    ids = {node["id"] for node in pages["pages/api.html"].find_all(id=True)}
+@of_both
+def test_reference_has_every_public_name(pages, book):
+    ids = {node["id"] for node in pages[f"{book}pages/api.html"].find_all(id=True)}
     names = {f"tinyddpm.{name}" for name, _ in public()}
     assert len(names) > 60 and names <= ids, names - ids
 
@@ -192,14 +210,17 @@ def test_search_knows_the_words(html):
 
 
 def test_weight(html):
+    """The Vietnamese book makes it at most twice as large."""
     files = [path for path in html.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 60e6
+    english = sum(path.stat().st_size for path in files if html / "vi" not in path.parents)
+    assert english < 60e6 and sum(path.stat().st_size for path in files) < 2 * english
     assert all(path.stat().st_size < 3e6 for path in files if path.suffix == ".html")
 
 
-def test_a_check_is_a_mark_below_its_equation_that_opens_its_cell_and_its_verdict(pages):
+@of_both
+def test_a_check_is_a_mark_below_its_equation_that_opens_its_cell_and_its_verdict(pages, book):
     for path in notebooks.chapters():
-        page = pages[path.relative_to(notebooks.ROOT).with_suffix(".html").as_posix()]
+        page = pages[page_of(book, path)]
         lines = {equation.tag: equation.anchor for equation in notebooks.equations(path)}
         cells = notebooks.cells(path)
         for check in notebooks.checks(path):
@@ -216,20 +237,65 @@ def test_a_check_is_a_mark_below_its_equation_that_opens_its_cell_and_its_verdic
             assert verdict[:40] in " ".join(mark.get_text().split()) and not mark.has_attr("open")
             above = mark.find_previous_sibling(lambda node: "check" not in node.get("class", []))
             if check["kind"] == "refuted":
-                assert mark.summary.text.startswith("✗ rejected") and above.name == "blockquote"
+                assert mark.summary.text.startswith(BOOKS[book]["refuted"]) and above.name == "blockquote"
             else:
                 place = page.find(id=lines[check["tag"]])
-                assert mark.summary.text.startswith("✓ ") and above.find_previous_sibling() is not None
+                assert mark.summary.text.startswith(BOOKS[book][check["kind"]]) and above.find_previous_sibling() is not None
                 assert "math" in above["class"] and place in above.find_previous_siblings(limit=1 + len(lines))
 
 
-def test_what_is_not_a_check_is_folded_where_it_stands(pages):
+@of_both
+def test_what_is_not_a_check_is_folded_where_it_stands(pages, book):
     for path in notebooks.chapters():
-        page = pages[path.relative_to(notebooks.ROOT).with_suffix(".html").as_posix()]
+        page = pages[page_of(book, path)]
         folds = page.select("details.fold.code")
-        assert [fold.summary.text for fold in folds[:2]] == ["set-up", "code"] and "import tinyddpm as td" in folds[0].get_text()
+        assert [fold.summary.text for fold in folds[:2]] == [BOOKS[book][label] for label in ("set-up", "code")] and "import tinyddpm as td" in folds[0].get_text()
         shown = [pre.get_text() for pre in page.select("div.cell_input pre") if pre.find_parent("details") is None]
         wanted = [cell["source"] for cell in notebooks.cells(path) if notebooks.is_open(cell)]
         assert [text.strip() for text in shown] == [source.strip() for source in wanted]
         for picture in page.select("article img, .live"):
             assert picture.find_parent("details", class_="fold") is None
+
+
+# ---- two languages ----
+
+
+def places(page):
+    """The names that can be jumped to in a page, in their order."""
+    return [node["id"] for node in page.find("article").select("section[id], [id^=eq-], [id^=slip-]")] if page.find("article") else []
+
+
+def test_the_switch_leads_to_the_same_page_which_has_the_same_places(html, pages):
+    for name in (name for name in pages if not name.startswith("vi/")):
+        for here, there, code in ((name, f"vi/{name}", "vi"), (f"vi/{name}", name, "en")):
+            (switch,) = pages[here].select("a.language")
+            (alternate,) = pages[here].select("link[rel=alternate][hreflang]")
+            assert switch["hreflang"] == switch["lang"] == alternate["hreflang"] == code != pages[here].html["lang"]
+            assert urljoin(here, switch["href"]) == urljoin(here, alternate["href"]) == there
+        assert places(pages[name]) == places(pages[f"vi/{name}"]), name
+
+
+NAMES = {"html", "Colab", ".ipynb", ".md", ".pdf", "Ctrl", "+", "K", "|", "tinyddpm", "English", "Tiếng Việt", "Stable Diffusion"}
+
+
+def around(page):
+    """What the theme writes around the text of a page, with what it says of its buttons."""
+    page = copy(page)
+    for node in page.select("article, script, style, .bd-toc, .toc-entry, .page-toc, template"):
+        node.extract()
+    said = [text for text in page.find_all(string=True) if type(text).__name__ == "NavigableString"]
+    for attribute in ("title", "aria-label", "placeholder", "data-bs-title"):
+        said += [node[attribute] for node in page.find_all(**{attribute: True})]
+    return {" ".join(text.split()) for text in said} - NAMES - {""}
+
+
+def test_the_theme_speaks_vietnamese(pages):
+    for name, page in pages.items():
+        if name.startswith("vi/"):
+            english = around(page) & around(pages[name.removeprefix("vi/")])
+            assert {text for text in english if re.search(r"[A-Za-z]{2}", text)} == set(), name
+
+
+def test_the_search_of_the_vietnamese_book_knows_words_without_marks(html):
+    index = (html / "vi" / "searchindex.js").read_text(encoding="utf-8")
+    assert all(f'"{word}"' in index for word in ("phuong sai", "hau nghiem", "nhieu", "gaussian"))

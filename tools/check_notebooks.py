@@ -28,7 +28,7 @@ def faults(notebook: dict[str, Any]) -> Iterator[str]:
     ran = 0
     for i, cell in enumerate(notebook["cells"]):
         source = "".join(cell["source"])
-        if other := set(cell["metadata"]) - {"mystnb", "tags"}:
+        if other := set(cell["metadata"]) - {"mystnb", "tags", "translates"}:
             yield f"cell {i}: metadata {', '.join(sorted(other))}"
         if cell["cell_type"] == "markdown":
             yield from (f"cell {i}: {fault}" for fault in _faults_of_text(source))

@@ -19,6 +19,7 @@ from bs4 import BeautifulSoup, Tag
 from notebooks import ROOT, TAG, pages
 from playwright.sync_api import Page, sync_playwright
 from pypdf import PdfReader, PdfWriter
+from words import WORDS
 
 import tinyddpm
 
@@ -37,9 +38,15 @@ FILL_IN = """places => document.querySelectorAll("nav a").forEach(
     link => link.querySelector("b").textContent = places[link.getAttribute("href").slice(1)])"""
 
 
-def setting(key: str) -> str:
-    """What _config.yml says."""
-    return re.search(rf'(?m)^{key}: "?(.*?)"?$', (ROOT / "_config.yml").read_text(encoding="utf-8"))[1]
+def language(html: Path) -> str:
+    """The language of a built book."""
+    return BeautifulSoup((html / "index.html").read_text(encoding="utf-8"), "html.parser").html["lang"]
+
+
+def setting(key: str, language: str) -> str:
+    """What the configuration of the book in that language says."""
+    config = ROOT / ("vi" if language == "vi" else "") / "_config.yml"
+    return re.search(rf'(?m)^{key}: "?(.*?)"?$', config.read_text(encoding="utf-8"))[1]
 
 
 def number(place: Tag, formula: Tag) -> None:
@@ -73,7 +80,10 @@ def article(html: Path, name: str) -> Tag:
         if not re.match(r"[a-z]+:", link["href"]):
             path, _, place = link["href"].partition("#")
             target = posixpath.normpath(posixpath.join(posixpath.dirname(name), path)).removesuffix(".html") if path else name
-            link["href"] = f"#{target}:{place}" if place else f"#{target}"
+            if target in pages():
+                link["href"] = f"#{target}:{place}" if place else f"#{target}"
+            else:
+                link.unwrap()  # it leads to the book in the other language
     for image in found.find_all("img"):
         if not image["src"].startswith("data:"):
             image["src"] = (html / name).parent.joinpath(image["src"]).resolve().as_uri()
@@ -82,10 +92,10 @@ def article(html: Path, name: str) -> Tag:
     return found
 
 
-def appendix(articles: list[Tag]) -> Tag:
+def appendix(articles: list[Tag], words: dict[str, str]) -> Tag:
     """What the pages fold, chapter by chapter. On paper nothing opens, so a check leaves its mark behind, as a link to here."""
-    page = BeautifulSoup('<article id="code"><h1 id="code:title">Code and checks</h1></article>', "html.parser").article
-    page.append(BeautifulSoup("<p>What the pages of the book fold, in the order in which it stands there.</p>", "html.parser"))
+    start = f'<article id="code"><h1 id="code:title">{words["appendix"]}</h1><p>{words["folded"]}</p></article>'
+    page = BeautifulSoup(start, "html.parser").article
     for chapter in articles:
         folds = chapter.select("details.fold, details.machinery")
         if folds:
@@ -102,9 +112,9 @@ def appendix(articles: list[Tag]) -> Tag:
     return page
 
 
-def contents(articles: list[Tag]) -> str:
+def contents(articles: list[Tag], words: dict[str, str]) -> str:
     """The table of contents; its page numbers are filled in when they are known."""
-    lines = ["<nav><h1>Contents</h1><div>"]
+    lines = [f"<nav><h1>{words['contents']}</h1><div>"]
     for heading in (heading for each in articles for heading in each.find_all(["h1", "h2"])):
         place, inside = heading["id"], heading.decode_contents()
         lines.append(f'<a class="{heading.name}" href="#{place}"><span>{inside}</span><i></i><b>000</b></a>')
@@ -113,8 +123,10 @@ def contents(articles: list[Tag]) -> str:
 
 def one_page(html: Path) -> str:
     """The whole book as one page of HTML."""
+    lang = language(html)
+    words = WORDS[lang]
     articles = [article(html, name) for name in pages()]
-    articles.append(appendix(articles))
+    articles.append(appendix(articles, words))
     with_formulas = html / f"{pages()[1]}.html"  # the first page has none, and no script for them
     head = BeautifulSoup(with_formulas.read_text(encoding="utf-8"), "html.parser").head
     mathjax = [script for script in head.find_all("script") if "mathjax" in str(script).lower()]
@@ -123,16 +135,16 @@ def one_page(html: Path) -> str:
             script["src"] = (with_formulas.parent / script["src"]).resolve().as_uri()
     sheets = (html / "_static" / "pygments.css", Path(__file__).with_name("print.css"))
     styles = [f'<link rel="stylesheet" href="{sheet.resolve().as_uri()}">' for sheet in sheets]
-    title, author, year = (escape(setting(key)) for key in ("title", "author", "copyright"))
-    logo = (html / setting("logo")).resolve().as_uri()
+    title, author, year = (escape(setting(key, lang)) for key in ("title", "author", "copyright"))
+    logo = (html / "_static" / Path(setting("logo", lang)).name).resolve().as_uri()
     return "\n".join(
         [
-            f'<!DOCTYPE html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>{title}</title>',
+            f'<!DOCTYPE html><html lang="{lang}" data-theme="light"><head><meta charset="utf-8"><title>{title}</title>',
             *styles,
             *map(str, mathjax),
             f'</head><body><header><img src="{logo}" alt=""><p class="title">{title}</p><p>{author}</p>',
-            f"<p>Version {tinyddpm.__version__}, {year}</p></header>",
-            contents(articles),
+            f"<p>{words['version'].format(version=tinyddpm.__version__, year=year)}</p></header>",
+            contents(articles, words),
             *map(str, articles),
             "</body></html>",
         ]
@@ -175,7 +187,7 @@ def make(html: Path, target: Path) -> None:
         pdf = printed(page)
     logging.getLogger("pypdf").setLevel(logging.ERROR)  # it warns of the number of objects, which it counts otherwise itself
     writer = PdfWriter(clone_from=io.BytesIO(pdf))
-    writer.add_metadata({"/Author": setting("author")})
+    writer.add_metadata({"/Author": setting("author", language(html))})
     writer.write(target)
 
 

@@ -16,20 +16,22 @@ def repository_url(config: Path) -> str:
 
 
 def set_repository(root: Path, url: str, branch: str) -> None:
-    """Replaces the address and the branch in _config.yml, and the addresses in pyproject.toml, in index.md and in each chapter.
+    """Replaces the address and the branch in _config.yml, and the addresses in pyproject.toml, in index.md and in each chapter;
+    those of the Vietnamese book, in `vi`, too.
 
     Complains if one of the files has not one place for them, before any is changed.
     """
     if not re.fullmatch(r"https://\S+[^/\s]", url):
         raise ValueError(f"url = {url!r} is not an address such as https://host/owner/name")
     places = {
-        "_config.yml": (r"(repository:\n  url: ).*(\n  branch: ).*", rf"\g<1>{url}\g<2>{branch}"),
         "pyproject.toml": (r'(\[project\.urls\].*\nSource = ").*("\nIssues = ").*"', rf'\g<1>{url}\g<2>{url}/issues"'),
     }
     owner, name = url.split("/")[-2:]
     site = f"https://{owner.lower()}.github.io/{name}"
-    places["index.md"] = (r"(.*\]\()https://\S+/(tinyddpm\.pdf\).*)", rf"\g<1>{site}/\g<2>")
-    for chapter in sorted(root.glob("chapters/*.ipynb")):
+    for book in ("", "vi/"):
+        places[f"{book}_config.yml"] = (r"(repository:\n  url: ).*(\n  branch: ).*", rf"\g<1>{url}\g<2>{branch}")
+        places[f"{book}index.md"] = (r"(.*\]\()https://\S+/(tinyddpm(?:-vi)?\.pdf\).*)", rf"\g<1>{site}/\g<2>")
+    for chapter in sorted([*root.glob("chapters/*.ipynb"), *root.glob("vi/chapters/*.ipynb")]):
         places[chapter.relative_to(root).as_posix()] = (r"(.* @ git\+)https://[^\s\\\"']+(.*)", rf"\g<1>{url}\g<2>")
     written = {}
     for name, (place, filled) in places.items():

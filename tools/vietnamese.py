@@ -58,7 +58,7 @@ def features(block: str) -> dict[str, Counter[str]]:
     text = take("displayed formulas", DISPLAY, text)
     text = take("formulas", INLINE, text)
     text = take("code words", CODE, text)
-    found["links"] = Counter(LINK.findall(text))
+    found["links"] = Counter(re.sub(r"^(\.\./|vi/)*|-vi(?=\.pdf$)", "", link) for link in LINK.findall(text))  # as seen from either book
     text = re.sub(r"(\]\()[^)\s]+", r"\1", re.sub(r"(href|src)=\"[^\"]*\"", "", text))
     found["numbers"] = Counter(NUMBER.findall(text))
     found["HTML"] = Counter(re.findall(r"</?\w+", text))

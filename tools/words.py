@@ -73,5 +73,12 @@ THEME = {
         'aria-label="Main"': 'aria-label="Sách"',
         'aria-label="Page"': 'aria-label="Trang"',
         "Bởi Các tác giả": "Các tác giả",
+        # both books have one copy of MathJax: see tools/make_book.py
+        "_static/mathjax/": "../_static/mathjax/",
+        # what stays English, for who has the page read aloud
+        "<pre>": '<pre lang="en">',
+        '<div class="output text_html"><div class="live" ': '<div class="output text_html"><div class="live" lang="en" ',
+        "<p>On the page of the book, this figure can be moved.</p>": '<p lang="vi">Trên trang web của sách, hình này tương tác được.</p>',
+        '<dl class="py ': '<dl lang="en" class="py ',
     }
 }

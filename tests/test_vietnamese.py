@@ -1,0 +1,204 @@
+"""The Vietnamese book says what the English one says, as far as a machine can see, in words that the glossary gives."""
+
+import copy
+import re
+import unicodedata
+
+import check_notebooks
+import notebooks
+import pytest
+import vietnamese
+from test_glossary import ROWS
+
+TWINS = vietnamese.twins()
+by_name = pytest.mark.parametrize(("english", "twin"), TWINS, ids=lambda path: path.stem if path.is_relative_to(notebooks.ROOT / "vi") else "en")
+NOTEBOOKS = [pair for pair in TWINS if pair[0].suffix == ".ipynb"]
+
+
+# ---- the two books are one ----
+
+
+@by_name
+def test_nothing_has_drifted(english, twin):
+    assert vietnamese.drift(english, twin) == []
+
+
+@pytest.mark.parametrize(("english", "twin"), NOTEBOOKS, ids=lambda path: path.parts[-3])
+def test_a_twin_is_its_notebook_with_other_words(english, twin):
+    """Code and outputs, tags and order: `make vi` would change nothing."""
+    ours, theirs = vietnamese.read(twin), vietnamese.read(english)
+    assert vietnamese.twin(theirs, ours) == ours
+    assert list(check_notebooks.faults(ours)) == []
+    for mine, cell in zip(ours["cells"], theirs["cells"], strict=True):
+        mine, cell = copy.deepcopy(mine), copy.deepcopy(cell)
+        mine["metadata"].pop("translates", None)
+        for each in (mine, cell):
+            each["metadata"].get("mystnb", {}).pop("image", None)
+            if each["cell_type"] == "markdown":
+                del each["source"]
+        assert mine == cell
+
+
+def test_both_books_are_made_alike():
+    """The pages and their order, and every setting but those of language and place."""
+    root, vi = notebooks.ROOT, notebooks.ROOT / "vi"
+    listed = [re.findall(r"(?:root|file): (\S+)", (folder / "_toc.yml").read_text(encoding="utf-8")) for folder in (root, vi)]
+    assert listed[0] == listed[1]
+    own = re.compile(r"(?m)^( *(title|author|path_to_book|exclude_patterns|locale_dirs|language):|# The ).*\n|(toc_title|search_bar_text): [^,]+, ")
+    settings = [own.sub("", (folder / "_config.yml").read_text(encoding="utf-8")).replace("../", "") for folder in (root, vi)]
+    assert settings[0] == settings[1]
+
+
+# ---- what a drift looks like ----
+
+CELL = "forward-03"
+
+
+def edited(path, tmp_path, where, change):
+    """A copy of a chapter or its twin in which the text of one cell is changed."""
+    notebook = vietnamese.read(path)
+    cell = next(cell for cell in notebook["cells"] if cell["id"] == where)
+    before = "".join(cell["source"])
+    after = change(before)
+    assert after != before, "nothing to plant"
+    cell["source"] = after.splitlines(keepends=True)
+    target = tmp_path / path.relative_to(notebooks.ROOT)
+    vietnamese.write(target, notebook)
+    return target
+
+
+def first(old, new):
+    return lambda text: text.replace(old, new, 1)
+
+
+PLANTED = {
+    "a sign in a formula": ("forward-03", first("-\\frac", "+\\frac")),
+    "a number in a formula": ("forward-59", first("{2}", "{3}")),
+    "an index": ("forward-15", first("x_{t-1}", "x_{t}")),
+    "a formula lost": ("forward-13", first("$1/s$", "")),
+    "a formula added": ("forward-15", lambda text: text + " $x_t$"),
+    "a tag": ("forward-26", first("\\tag{1.9}", "\\tag{1.8}")),
+    "a number": ("forward-09", first("0.0001", "0.001")),
+    "a number lost": ("forward-09", first("0.02", "")),
+    "a citation": ("forward-30", first("(1.8)", "(1.6)")),
+    "a link": ("forward-09", first("2006.11239", "2006.11238")),
+    "a link lost": ("forward-09", lambda text: re.sub(r"\[([^\]]+)\]\(https[^)]+\)", r"\1", text)),
+    "a code word": ("forward-13", first("`prove`", "`define`")),
+    "a code word added": ("forward-30", lambda text: text + " `x`"),
+    "a line of code": ("forward-exercises", first("np.cumprod", "np.cumsum")),
+    "a paragraph lost": ("forward-15", lambda text: text.rpartition("\n\n")[0]),
+    "a paragraph added": ("forward-15", lambda text: text + "\n\nThêm."),
+    "a heading of another level": ("forward-03", first("## ", "### ")),
+    "a box that is none": ("forward-19", first("> ", "")),
+    "an element of HTML": ("forward-17", first("</details>", "")),
+    "nothing": ("forward-21", lambda text: ""),
+}
+
+
+@pytest.mark.parametrize(("cell", "change"), PLANTED.values(), ids=PLANTED)
+def test_a_drift_in_the_vietnamese_is_found_and_the_cell_named(cell, change, tmp_path, monkeypatch):
+    english, twin = next(pair for pair in TWINS if pair[0].stem == "forward")
+    changed = edited(twin, tmp_path, cell, change)
+    found = vietnamese.drift(english, changed)
+    assert found and all(cell in line for line in found)
+
+
+@pytest.mark.parametrize("change", [lambda text: text + " One more.", lambda text: text.replace("is", "was", 1), lambda text: text[:-1]])
+def test_a_change_in_the_english_is_found_and_the_cell_named(change, tmp_path, monkeypatch):
+    english, twin = next(pair for pair in TWINS if pair[0].stem == "forward")
+    monkeypatch.setattr(vietnamese, "ROOT", tmp_path)
+    found = vietnamese.drift(edited(english, tmp_path, CELL, change), twin)
+    assert found == [f"chapters/forward.ipynb {CELL}: the English has changed since it was translated"]
+
+
+def test_a_cell_that_is_missing_added_or_moved_is_found(tmp_path, monkeypatch):
+    english, twin = next(pair for pair in TWINS if pair[0].stem == "forward")
+    notebook = vietnamese.read(twin)
+    place = next(i for i, cell in enumerate(notebook["cells"]) if cell["id"] == CELL)
+    other = next(i for i, cell in enumerate(notebook["cells"]) if cell["id"] == "forward-05")
+
+    def found(change):
+        changed = copy.deepcopy(notebook)
+        change(changed["cells"])
+        vietnamese.write(tmp_path / "changed.ipynb", changed)
+        return vietnamese.drift(english, tmp_path / "changed.ipynb")
+
+    def exchange(cells):
+        cells[place], cells[other] = cells[other], cells[place]
+
+    assert any(CELL in line and "not translated" in line for line in found(lambda cells: cells.pop(place)))
+    extra = {**notebook["cells"][place], "id": "extra"}
+    assert any("extra" in line for line in found(lambda cells: cells.append(extra)))
+    assert any("another order" in line for line in found(exchange))
+
+
+@pytest.mark.parametrize("page", ["pages/slips.md", "index.md"])
+def test_a_change_of_a_page_is_found_and_the_section_named(page, tmp_path, monkeypatch):
+    english, twin = next(pair for pair in TWINS if pair[0] == notebooks.ROOT / page)
+    text = english.read_text(encoding="utf-8")
+    parts = vietnamese.sections(text)
+    parts[2] += " One more."
+    monkeypatch.setattr(vietnamese, "ROOT", tmp_path)
+    changed = tmp_path / page
+    changed.parent.mkdir(exist_ok=True)
+    changed.write_text("\n\n".join(parts), encoding="utf-8")
+    assert vietnamese.drift(changed, twin) == [f"{page} section 3: the English has changed since it was translated"]
+
+
+def test_a_text_that_was_translated_anew_is_marked(tmp_path, monkeypatch):
+    """In a notebook and in a page, by its name; another name is refused."""
+    monkeypatch.setattr(vietnamese, "ROOT", tmp_path)
+    for name, text in {"chapters/loss.ipynb": "loss-09", "pages/summary.md": "section 2"}.items():
+        english, twin = tmp_path / name, tmp_path / "vi" / name
+        for path in (english, twin):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes((notebooks.ROOT / path.relative_to(tmp_path)).read_bytes())
+        stale = twin.read_text(encoding="utf-8").replace(vietnamese.texts(twin)[text][1], "0" * 12)
+        twin.write_text(stale, encoding="utf-8")
+        assert [text in line for line in vietnamese.drift(english, twin)] == [True]
+        vietnamese.mark(name, text)
+        assert vietnamese.drift(english, twin) == []
+        with pytest.raises(SystemExit, match="has no text 'loss-9'"):
+            vietnamese.mark(name, "loss-9")
+
+
+def test_a_new_cell_stays_english_until_it_is_translated():
+    cell = {"id": "new", "cell_type": "markdown", "metadata": {}, "source": ["New."]}
+    made = vietnamese.twin({"cells": [cell]}, {"cells": []})
+    assert made["cells"] == [cell] and made["cells"][0] is not cell
+
+
+# ---- the words ----
+
+# A term is called by its first word in the glossary, or in short by a part of it.
+SHORT = {
+    "attention": "chú ý", "batch": "lô", "bits per dimension": "bit trên mỗi chiều", "DDPM": "DDPM", "denoising diffusion probabilistic models": "khử nhiễu",
+    "diffusion model": "mô hình khuếch tán", "diffusion process": "quá trình khuếch tán", "forward process": "quá trình thuận", "GAN": "GAN", "Gaussian": "Gaussian",
+    "likelihood": "hợp lý", "mean": "trung bình", "mixture": "hỗn hợp", "negative log-likelihood": "đối log hợp lý", "network": "mạng", "reverse process": "quá trình ngược",
+    "reverse step": "bước ngược", "seed": "hạt giống", "standard normal": "Gaussian chuẩn", "UNet": "UNet", "VAE": "VAE", "ELBO": "ELBO", "EMA": "EMA",
+}  # fmt: skip
+# Where the English word is not the term.
+EVERYDAY = {
+    "draw": "to draw a picture", "level": "a level of noise, or of a UNet", "generator": "of random numbers, or of pictures",
+    "mean": "to mean", "gap": "between curves", "code": "source code",
+}  # fmt: skip
+# Words for the same things that are met elsewhere, and not here: one term, one word.
+OTHERS = """lượt truyền; phân bố; nơ-ron; nơron; hàm tổn thất; hàm mục tiêu; kì vọng; tỉ số; kí hiệu; véc-tơ; khuyếch tán; mô hình diffusion; mạng nơ-ron;
+hàm loss; bước thời gian; khả dĩ; hậu nghiệp; xác xuất; trọng lượng; tham số hoá; lịch trình nhiễu; chuẩn tắc; nhiễu Gauss; hàm khả năng""".split(";")
+
+
+def plain(text):
+    """The words of a text: no code, formulas, titles of papers or markup."""
+    text = re.sub(r"```.*?```|\$\$.*?\$\$|\$[^$]*\$|`[^`]*`|\[[^\]]*\]\(https?:[^)]*\)|\]\([^)]*\)|<[^>]+>", " ", text, flags=re.S)
+    return " ".join(re.sub(r"[*_]", "", text).split())
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Each text of the book by its name, in English and in Vietnamese, in plain words."""
+    found = {}
+    for english, twin in TWINS:
+        theirs, ours = vietnamese.texts(english), vietnamese.texts(twin)
+        if english.stem != "glossary":
+            found |= {f"{english.stem} {name}": (plain(theirs[name][0]), plain(ours[name][0])) for name in theirs}
+    return found
