@@ -115,8 +115,9 @@ def source(name: str) -> Path:
 
 
 def test_every_page_is_visited(html):
-    pages = {page.relative_to(html).as_posix() for page in html.rglob("*.html")}
-    assert {page for page in pages if not page.startswith(("_static/", "_sources/"))} == {*PAGES}
+    """Here, and those of the Vietnamese book in test_browser_vietnamese.py."""
+    pages = {page.relative_to(html).as_posix() for page in html.rglob("*.html") if not {"_static", "_sources"} & {*page.parts}}
+    assert pages == {*PAGES, *(f"vi/{page}" for page in PAGES)}
 
 
 def test_text_shows_no_markup(desk):
@@ -153,9 +154,10 @@ def test_every_equation_bears_its_number(desk, name):
     assert shown == {equation.anchor: f"({equation.tag})" for equation in notebooks.equations(source(name))}
 
 
-def test_every_citation_leads_to_its_equation(desk, html):
+def test_every_citation_leads_to_its_equation(desk, html, name):
+    book = html / "vi" if name.startswith("vi/") else html
     equations = [equation for path in notebooks.chapters() for equation in notebooks.equations(path)]
-    places = {f"({e.tag})": f"{(html / e.chapter).as_uri()}.html#{e.anchor}" for e in equations}
+    places = {f"({e.tag})": f"{(book / e.chapter).as_uri()}.html#{e.anchor}" for e in equations}
     links = desk.evaluate(r"""() => [...document.querySelectorAll("a")]
         .filter(link => /^\s*\(\d+\.\d+\)\s*$/.test(link.textContent) || link.hash.startsWith("#eq-"))
         .map(link => [link.textContent.trim(), link.href])""")
@@ -256,11 +258,12 @@ def test_buttons_give_this_notebook(desk, html, name):
     assert repository == "somebody/their-fork"
     notebook = source(name).relative_to(notebooks.ROOT).as_posix()
     desk.evaluate("scrollTo(0, 0)")
-    desk.get_by_role("button", name="Launch interactive content").click()
+    run, take = ("Chạy trang này", "Tải trang này về") if name.startswith("vi/") else ("Launch interactive content", "Download this page")
+    desk.get_by_role("button", name=run).click()
     colab = desk.get_by_role("link", name="Colab")
     sync_api.expect(colab).to_be_visible()
     assert colab.get_attribute("href") == f"https://colab.research.google.com/github/{repository}/blob/trunk/{notebook}"
-    desk.get_by_role("button", name="Download this page").click()
+    desk.get_by_role("button", name=take).click()
     download = desk.get_by_role("link", name=".ipynb")
     sync_api.expect(download).to_be_visible()
     given = nbformat.read(html.joinpath(name).parent / download.get_attribute("href"), as_version=nbformat.NO_CONVERT)

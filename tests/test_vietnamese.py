@@ -91,6 +91,7 @@ PLANTED = {
     "a heading of another level": ("forward-03", first("## ", "### ")),
     "a box that is none": ("forward-19", first("> ", "")),
     "an element of HTML": ("forward-17", first("</details>", "")),
+    "half of a paragraph lost": ("forward-21", lambda text: text[: len(text) // 2]),
     "nothing": ("forward-21", lambda text: ""),
 }
 
@@ -182,6 +183,8 @@ EVERYDAY = {
     "draw": "to draw a picture", "level": "a level of noise, or of a UNet", "generator": "of random numbers, or of pictures",
     "mean": "to mean", "gap": "between curves", "code": "source code",
 }  # fmt: skip
+NOT_THE_TERM = {
+}
 # Words for the same things that are met elsewhere, and not here: one term, one word.
 OTHERS = """lượt truyền; phân bố; nơ-ron; nơron; hàm tổn thất; hàm mục tiêu; kì vọng; tỉ số; kí hiệu; véc-tơ; khuyếch tán; mô hình diffusion; mạng nơ-ron;
 hàm loss; bước thời gian; khả dĩ; hậu nghiệp; xác xuất; trọng lượng; tham số hoá; lịch trình nhiễu; chuẩn tắc; nhiễu Gauss; hàm khả năng""".split(";")
@@ -202,3 +205,48 @@ def pairs():
         if english.stem != "glossary":
             found |= {f"{english.stem} {name}": (plain(theirs[name][0]), plain(ours[name][0])) for name in theirs}
     return found
+
+
+def called(term):
+    """What a term may be called in Vietnamese: by its first word in the glossary, or in short."""
+    row = next(vi for en, vi, _ in ROWS if term in en.split(", "))
+    first = re.split(r"[,;(]", row)[0].strip()
+    return {first.casefold(), SHORT.get(term, first).casefold()}
+
+
+def is_said(term, text):
+    return re.search(rf"\b{re.escape(term)}(s|es)?\b", text, re.I)
+
+
+TERMS = [term for english, *_ in ROWS for term in english.split(", ")]
+
+
+@pytest.mark.parametrize("term", [term for term in TERMS if term not in EVERYDAY])
+def test_a_term_is_called_as_the_glossary_has_it(term, pairs):
+    """Wherever the English text uses it, and by no other word."""
+    said = {name: ours for name, (theirs, ours) in pairs.items() if is_said(term, theirs) and (name, term) not in NOT_THE_TERM}
+    assert {name for name, ours in said.items() if not any(word in ours.casefold() for word in called(term))} == set()
+
+
+def test_no_other_word_is_used_for_a_term(pairs):
+    others = [" ".join(word.split()) for word in OTHERS]
+    assert {(name, word) for name, (_, ours) in pairs.items() for word in others if re.search(rf"\b{word}\b", ours, re.I)} == set()
+
+
+# Terms that are the same word in both languages, or all but the same.
+SAME = {"DDIM", "DDPM", "EMA", "entropy", "Gaussian", "gradient", "nat", "Stable Diffusion", "token", "UNet", "ELBO"}
+
+
+@pytest.mark.parametrize(("english", "twin"), NOTEBOOKS, ids=lambda path: path.parts[-3])
+def test_the_english_word_stands_in_brackets_where_a_chapter_first_uses_a_term(english, twin):
+    theirs, ours = (" ".join(plain(text) for text, _ in vietnamese.texts(path).values()) for path in (english, twin))
+    in_brackets = " ".join(re.findall(r"\(([^()]*)\)", ours))
+    used = [english.split(", ") for english, *_ in ROWS if not {*english.split(", ")} & {*SAME, *EVERYDAY}]
+    assert [terms[0] for terms in used if any(is_said(term, theirs) for term in terms) and not any(is_said(term, in_brackets) for term in terms)] == []
+
+
+@by_name
+def test_vietnamese_is_written_in_composed_letters_and_one_spelling(english, twin):
+    text = " ".join(text for text, _ in vietnamese.texts(twin).values())
+    assert unicodedata.normalize("NFC", text) == text
+    assert not re.search(r"\b(hoá|khoá|xoá|thoả|toạ|uỷ|thuỷ|luỹ|kì|lí|tỉ|kí|mĩ)\b", text, re.I)

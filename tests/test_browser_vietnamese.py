@@ -1,0 +1,100 @@
+"""The Vietnamese book in a browser: what test_browser.py asks of the English pages, and the ways from one language to the other."""
+
+import pytest
+import test_browser
+from test_browser import (  # noqa: F401: fixtures, and tests of all pages
+    CHAPTERS,
+    FOLDS,
+    at_desk,
+    browser,
+    desk,
+    on_phone,
+    phone,
+    sync_api,
+    test_every_citation_leads_to_its_equation,
+    test_every_formula_is_typeset,
+    test_nothing_hinders_readers_in_dark_colours_on_a_phone,
+    test_nothing_went_wrong_in_the_page,
+    test_phones_do_not_scroll_sideways,
+    test_text_shows_no_markup,
+    visit,
+)
+
+PAGES = [f"vi/{page}" for page in test_browser.PAGES]
+chapters_only = pytest.mark.parametrize("name", PAGES[: len(CHAPTERS)], indirect=True)
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def name(request) -> str:
+    return request.param
+
+
+@chapters_only
+def test_every_equation_bears_its_number(desk, name):
+    test_browser.test_every_equation_bears_its_number(desk, name)
+
+
+@chapters_only
+def test_buttons_give_this_notebook(desk, html, name):
+    test_browser.test_buttons_give_this_notebook(desk, html, name)
+
+
+@chapters_only
+def test_figures_say_what_they_show(desk):
+    test_browser.test_figures_say_what_they_show(desk)
+
+
+@chapters_only
+def test_the_switch_of_ideas_and_the_copy_buttons_speak_vietnamese(desk):
+    """And the choice that was made in one language holds in the other."""
+    ideas, everything = (desk.get_by_role("button", name=name, exact=True) for name in ("ý tưởng", "tất cả"))
+    everything.dispatch_event("click")
+    assert all(desk.evaluate(FOLDS)) and everything.get_attribute("aria-pressed") == "true"
+    assert desk.evaluate("localStorage.tinyddpmShow") == "everything"
+    ideas.dispatch_event("click")
+    assert not any(desk.evaluate(FOLDS))
+    assert {*desk.locator("button.copybtn").evaluate_all("all => all.map(one => one.dataset.tooltip)")} == {"Chép"}
+    assert desk.evaluate("[...document.querySelectorAll('article pre')].every(code => code.closest('[lang]').lang === 'en')")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_language_switch_leads_to_the_place_that_is_read(browser, html, width):
+    """There and back, from an equation in the middle of a chapter; from its head, to the head."""
+    with visit(browser, (html / "chapters/posterior.html").as_uri(), width) as page:
+        page.get_by_role("link", name="Tiếng Việt").click()
+        page.wait_for_url("**/vi/chapters/posterior.html")
+        page.go_back()
+        test_browser.typeset(page)
+        page.evaluate("document.getElementById('eq-2-15').scrollIntoView({ behavior: 'instant' })")
+        for name, there in (("Tiếng Việt", "**/vi/chapters/posterior.html#*"), ("English", "**/html/chapters/posterior.html#*")):
+            page.get_by_role("link", name=name).click()
+            page.wait_for_url(there)
+            test_browser.typeset(page)
+            assert page.url.endswith("#eq-2-15"), page.url
+            page.evaluate("document.getElementById('eq-2-15').scrollIntoView({ behavior: 'instant' })")
+        assert page.faults == []
+
+
+@pytest.mark.parametrize("words", ["phương sai", "phuong sai", "Phuong Sai", "cận dưới biến phân", "can duoi bien phan", "hậu nghiệm"])
+def test_search_finds_words_with_their_marks_and_without(browser, html, words):
+    with visit(browser, (html / "vi/search.html").as_uri() + f"?q={words}", 1280) as page:
+        found = page.locator("#search-results a[href*='chapters/elbo.html'], #search-results a[href*='chapters/posterior.html']")
+        found.first.wait_for()
+        # Pages with both syllables, but not side by side, are not among them.
+        assert page.locator("#search-results li").count() < 18
+        assert page.faults == []
+
+
+def test_search_says_in_vietnamese_that_it_found_nothing(browser, html):
+    with visit(browser, (html / "vi/search.html").as_uri() + "?q=xyzzy", 1280) as page:
+        page.get_by_text("Không trang nào có những từ này").wait_for()
+
+
+def test_the_first_page_asks_in_vietnamese_and_draws(browser, html):
+    with visit(browser, (html / "vi/index.html").as_uri(), 1280) as page:
+        page.get_by_role("button", name="Vẽ", exact=True).click()
+        page.get_by_text("vẽ xong sau").wait_for(timeout=120_000)
+        page.get_by_label("Vẽ gì (bằng tiếng Anh)").fill("một hình tròn")
+        page.keyboard.press("Enter")
+        page.get_by_text("Mô hình không vẽ được câu này").wait_for()
+        assert page.faults == []
