@@ -1,7 +1,9 @@
 """The Vietnamese book in a browser: what test_browser.py asks of the English pages, and the ways from one language to the other."""
 
+import notebooks
 import pytest
 import test_browser
+import test_live
 from test_browser import (  # noqa: F401: fixtures, and tests of all pages
     CHAPTERS,
     FOLDS,
@@ -57,6 +59,14 @@ def test_the_switch_of_ideas_and_the_copy_buttons_speak_vietnamese(desk):
     assert desk.evaluate("[...document.querySelectorAll('article pre')].every(code => code.closest('[lang]').lang === 'en')")
 
 
+def read(page, place):
+    """Scrolls to a place, and again when the live figures above it have begun, and with them the page has changed its length."""
+    test_browser.typeset(page)
+    for _ in range(2):
+        page.evaluate("place => document.getElementById(place).scrollIntoView({ behavior: 'instant' })", place)
+        page.wait_for_timeout(500)
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_language_switch_leads_to_the_place_that_is_read(browser, html, width):
     """There and back, from an equation in the middle of a chapter; from its head, to the head."""
@@ -64,14 +74,12 @@ def test_the_language_switch_leads_to_the_place_that_is_read(browser, html, widt
         page.get_by_role("link", name="Tiếng Việt").click()
         page.wait_for_url("**/vi/chapters/posterior.html")
         page.go_back()
-        test_browser.typeset(page)
-        page.evaluate("document.getElementById('eq-2-15').scrollIntoView({ behavior: 'instant' })")
         for name, there in (("Tiếng Việt", "**/vi/chapters/posterior.html#*"), ("English", "**/html/chapters/posterior.html#*")):
-            page.get_by_role("link", name=name).click()
+            read(page, "eq-2-15")
+            box = page.get_by_role("link", name=name).bounding_box()
+            page.mouse.click(box["x"] + 5, box["y"] + 5)  # as readers do; Playwright would scroll the row of buttons first
             page.wait_for_url(there)
-            test_browser.typeset(page)
             assert page.url.endswith("#eq-2-15"), page.url
-            page.evaluate("document.getElementById('eq-2-15').scrollIntoView({ behavior: 'instant' })")
         assert page.faults == []
 
 
@@ -98,3 +106,14 @@ def test_the_first_page_asks_in_vietnamese_and_draws(browser, html):
         page.keyboard.press("Enter")
         page.get_by_text("Mô hình không vẽ được câu này").wait_for()
         assert page.faults == []
+
+
+@pytest.mark.parametrize("page", [page for page in notebooks.pages() if notebooks.live_figures(page)])
+def test_live_figures_begin(browser, html, page):
+    """As in the English book, whose scripts they are; the words in a chapter's figures stay English."""
+    with visit(browser, (html / f"vi/{page}.html").as_uri(), 1280) as seen:
+        assert seen.locator(".live").count() == notebooks.live_figures(page)
+        for i in range(notebooks.live_figures(page)):
+            figure = test_live.begin(seen, i)
+            assert figure.get_by_role("group").first.get_attribute("aria-label").startswith("Hình tương tác: ")
+        assert seen.faults == []

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import browsers
@@ -16,6 +17,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 pypdf = pytest.importorskip("pypdf", reason="pypdf is not installed: see requirements.txt")
 
 import make_pdf  # noqa: E402
+from words import WORDS  # noqa: E402
 
 import tinyddpm  # noqa: E402
 
@@ -24,11 +26,16 @@ WIDTH = 605  # of the text, in the browser's pixels: A4 without the margins of p
 STROKES = re.compile(rb"(?m)^(?:[-\d.]+ )+[mlcvy]\n(?:h\n)?")  # in the contents of a page, where each is a line
 
 
+@pytest.fixture(scope="session", params=["en", "vi"])
+def language(request) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="session")
-def path(html, tmp_path_factory) -> Path:
+def path(html, language, tmp_path_factory) -> Path:
     """The PDF; the page that it was printed from lies beside it."""
     target = tmp_path_factory.mktemp("pdf") / "tinyddpm.pdf"
-    make_pdf.make(html, target)
+    make_pdf.make(html / ("vi" if language == "vi" else ""), target)
     return target
 
 
@@ -79,11 +86,12 @@ def test_pages_are_a4_and_none_is_empty(pdf, texts):
         assert len(text) > 40, text
 
 
-def test_title_page_says_what_this_is(pdf, texts):
-    assert make_pdf.setting("title") in texts[0] and make_pdf.setting("author") in texts[0]
-    assert texts[0].endswith(f"Version {tinyddpm.__version__}, {make_pdf.setting('copyright')}")
-    assert pdf.metadata.title == make_pdf.setting("title") and pdf.metadata.author == make_pdf.setting("author")
-    assert pdf.trailer["/Root"]["/Lang"] == "en" and pdf.trailer["/Root"]["/MarkInfo"]["/Marked"]
+def test_title_page_says_what_this_is(pdf, texts, language):
+    title, author, year = (make_pdf.setting(key, language) for key in ("title", "author", "copyright"))
+    assert title in texts[0] and author in texts[0]
+    assert texts[0].endswith(WORDS[language]["version"].format(version=tinyddpm.__version__, year=year))
+    assert pdf.metadata.title == title and pdf.metadata.author == author
+    assert pdf.trailer["/Root"]["/Lang"] == language and pdf.trailer["/Root"]["/MarkInfo"]["/Marked"]
 
 
 def test_footers_number_the_pages(texts):
@@ -132,14 +140,28 @@ def test_contents_give_the_page_of_each_heading(source, pdf, texts):
         title = " ".join(link.span.get_text().split())
         stated = [int(number) for number in re.findall(re.escape(title) + r" ?(\d{1,3})(?= |$)", printed)]
         assert stated, title
-        # "Exercises" stands there seven times: as many numbers, each of a page with that heading.
+        # "Exercises" stands there ten times: as many numbers, each of a page with that heading.
         assert all(letters(title) in letters(texts[number - 1]) for number in stated), (title, stated)
 
 
-def test_outline_has_every_chapter(pdf):
+def test_outline_has_every_chapter(pdf, language):
     titles = [entry.title for entry in pdf.outline if not isinstance(entry, list)]
-    assert {notebooks.title(path) for path in notebooks.chapters()} <= set(titles)
-    assert {"Contents", "Notation", "Reference", "The ledger"} <= set(titles)
+    folder = notebooks.ROOT / ("vi" if language == "vi" else "")
+    assert {notebooks.title(folder / path.relative_to(notebooks.ROOT)) for path in notebooks.chapters()} <= set(titles)
+    pages = ["Notation", "Reference", "The ledger"] if language == "en" else ["Ký hiệu", "Tham khảo", "Sổ kiểm chứng"]
+    assert {WORDS[language]["contents"], *pages} <= set(titles)
+
+
+def test_every_font_is_in_the_file_and_has_the_letters(pdf, texts, language):
+    fonts = {id(font): font for page in pdf.pages for font in map(lambda font: font.get_object(), page["/Resources"].get("/Font", {}).values())}
+    for font in fonts.values():
+        inner = font["/DescendantFonts"][0].get_object() if "/DescendantFonts" in font else font
+        described = inner["/FontDescriptor"].get_object() if "/FontDescriptor" in inner else {}
+        assert {"/FontFile", "/FontFile2", "/FontFile3"} & {*described} or font["/Subtype"] == "/Type3", font
+    if language == "vi":
+        whole = unicodedata.normalize("NFC", " ".join(texts)).lower()
+        wanted = "àáảãạăằắẳẵặâầấẩẫậèéẻẽẹêềếểễệìíỉĩịòóỏõọôồốổỗộơờớởỡợùúủũụưừứửữựỳýỷỹỵđ"
+        assert {letter for letter in wanted if letter not in whole} <= {"ẵ", "ỵ"}  # too rare to be sure of
 
 
 def test_every_page_of_the_book_is_there_in_its_order(source):
@@ -167,12 +189,13 @@ def test_what_the_pages_fold_is_at_the_end_and_the_mark_of_each_check_leads_ther
             assert there.p.text.startswith(mark.text) and places[there["id"]] > places[chapter["id"]]
 
 
-def test_a_live_figure_is_the_picture_that_its_notebook_stores(source, texts):
+def test_a_live_figure_is_the_picture_that_its_notebook_stores(source, texts, language):
     figures = source.select(".live")
     assert len(figures) == sum(map(notebooks.live_figures, notebooks.pages())) >= 10
     assert all(len(figure.find_all("img")) == 1 or figure["data-figure"] == "draw" for figure in figures)
     assert not any(figure.find(["button", "input"]) for figure in figures) and not source.select("article script")
-    assert sum(" ".join(text.split()).count("this figure can be moved") for text in texts) == len(figures) - 1
+    moved = "this figure can be moved" if language == "en" else "hình này tương tác được"
+    assert sum(" ".join(text.split()).count(moved) for text in texts) == len(figures) - 1
 
 
 def test_solutions_are_open(source, texts):

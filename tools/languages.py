@@ -120,8 +120,20 @@ def speak_the_language(app, exception):
         page.write_text(text, encoding="utf-8")
 
 
+def find_catalogues(app, config):
+    """Sphinx looks for what its scripts say in other languages from where the build was started, and not from the book."""
+    config.locale_dirs = [str(Path(app.confdir) / folder) for folder in config.locale_dirs]
+
+
+def leave_out_marks(app, docname, source):
+    """What tells a page from its hash is not for readers."""
+    source[0] = vietnamese.MARK.sub("", source[0])
+
+
 def setup(app):
     """Called by Sphinx."""
+    app.connect("config-inited", find_catalogues)
+    app.connect("source-read", leave_out_marks)
     app.add_search_language(Vietnamese)
     app.connect("html-page-context", offer_the_other_language)
     app.connect("doctree-read", name_places_as_in_english, priority=400)  # before the tables of contents are made
