@@ -22,7 +22,7 @@ CHAPTER = "tests/test_colab.py::test_chapter_"
 FIRST = (
     "tests/test_browser.py",
     CHAPTER,
-    *(f"tests/test_{name}.py" for name in ("live", "pdf", "package", "book", "devices", "training")),
+    *(f"tests/test_{name}.py" for name in ("pdf", "live", "browser_vietnamese", "package", "book", "devices", "training")),
 )
 
 

@@ -258,7 +258,9 @@ def test_buttons_give_this_notebook(desk, html, name):
     assert repository == "somebody/their-fork"
     notebook = source(name).relative_to(notebooks.ROOT).as_posix()
     desk.evaluate("scrollTo(0, 0)")
-    run, take = ("Chạy trang này", "Tải trang này về") if name.startswith("vi/") else ("Launch interactive content", "Download this page")
+    run, take = (
+        ("Chạy trang này", "Tải trang này về") if name.startswith("vi/") else ("Launch interactive content", "Download this page")
+    )
     desk.get_by_role("button", name=run).click()
     colab = desk.get_by_role("link", name="Colab")
     sync_api.expect(colab).to_be_visible()

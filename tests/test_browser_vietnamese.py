@@ -7,18 +7,6 @@ import test_live
 from test_browser import (  # noqa: F401: fixtures, and tests of all pages
     CHAPTERS,
     FOLDS,
-    at_desk,
-    browser,
-    desk,
-    on_phone,
-    phone,
-    sync_api,
-    test_every_citation_leads_to_its_equation,
-    test_every_formula_is_typeset,
-    test_nothing_hinders_readers_in_dark_colours_on_a_phone,
-    test_nothing_went_wrong_in_the_page,
-    test_phones_do_not_scroll_sideways,
-    test_text_shows_no_markup,
     visit,
 )
 
@@ -83,7 +71,9 @@ def test_the_language_switch_leads_to_the_place_that_is_read(browser, html, widt
         assert page.faults == []
 
 
-@pytest.mark.parametrize("words", ["phương sai", "phuong sai", "Phuong Sai", "cận dưới biến phân", "can duoi bien phan", "hậu nghiệm"])
+@pytest.mark.parametrize(
+    "words", ["phương sai", "phuong sai", "Phuong Sai", "cận dưới biến phân", "can duoi bien phan", "hậu nghiệm"]
+)
 def test_search_finds_words_with_their_marks_and_without(browser, html, words):
     with visit(browser, (html / "vi/search.html").as_uri() + f"?q={words}", 1280) as page:
         found = page.locator("#search-results a[href*='chapters/elbo.html'], #search-results a[href*='chapters/posterior.html']")

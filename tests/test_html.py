@@ -130,7 +130,9 @@ def test_a_bad_address_is_named(url, tmp_path):
         set_repository(tmp_path, url, "main")
 
 
-@pytest.mark.parametrize("without", ["_config.yml", "pyproject.toml", "vi/index.md", "chapters/loss.ipynb", "vi/chapters/loss.ipynb"])
+@pytest.mark.parametrize(
+    "without", ["_config.yml", "pyproject.toml", "vi/index.md", "chapters/loss.ipynb", "vi/chapters/loss.ipynb"]
+)
 def test_a_file_without_an_address_is_named_and_the_others_kept(without, tmp_path):
     names = [book + name for book in BOOKS for name in ("_config.yml", "index.md", "chapters/loss.ipynb", "chapters/forward.ipynb")]
     for name in ("pyproject.toml", *names):
@@ -249,7 +251,9 @@ def test_what_is_not_a_check_is_folded_where_it_stands(pages, book):
     for path in notebooks.chapters():
         page = pages[page_of(book, path)]
         folds = page.select("details.fold.code")
-        assert [fold.summary.text for fold in folds[:2]] == [BOOKS[book][label] for label in ("set-up", "code")] and "import tinyddpm as td" in folds[0].get_text()
+        assert [fold.summary.text for fold in folds[:2]] == [
+            BOOKS[book][label] for label in ("set-up", "code")
+        ] and "import tinyddpm as td" in folds[0].get_text()
         shown = [pre.get_text() for pre in page.select("div.cell_input pre") if pre.find_parent("details") is None]
         wanted = [cell["source"] for cell in notebooks.cells(path) if notebooks.is_open(cell)]
         assert [text.strip() for text in shown] == [source.strip() for source in wanted]
@@ -262,7 +266,9 @@ def test_what_is_not_a_check_is_folded_where_it_stands(pages, book):
 
 def places(page):
     """The names that can be jumped to in a page, in their order."""
-    return [node["id"] for node in page.find("article").select("section[id], [id^=eq-], [id^=slip-]")] if page.find("article") else []
+    return (
+        [node["id"] for node in page.find("article").select("section[id], [id^=eq-], [id^=slip-]")] if page.find("article") else []
+    )
 
 
 def test_the_switch_leads_to_the_same_page_which_has_the_same_places(html, pages):

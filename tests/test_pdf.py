@@ -153,7 +153,11 @@ def test_outline_has_every_chapter(pdf, language):
 
 
 def test_every_font_is_in_the_file_and_has_the_letters(pdf, texts, language):
-    fonts = {id(font): font for page in pdf.pages for font in map(lambda font: font.get_object(), page["/Resources"].get("/Font", {}).values())}
+    fonts = {
+        id(font): font
+        for page in pdf.pages
+        for font in map(lambda font: font.get_object(), page["/Resources"].get("/Font", {}).values())
+    }
     for font in fonts.values():
         inner = font["/DescendantFonts"][0].get_object() if "/DescendantFonts" in font else font
         described = inner["/FontDescriptor"].get_object() if "/FontDescriptor" in inner else {}

@@ -4,6 +4,7 @@ The English book is built from the root, the Vietnamese one from `vi`, into the 
 name in both, and each of its places the same name too: the headings of a Vietnamese page are called as the English ones.
 """
 
+import itertools
 import re
 import unicodedata
 from pathlib import Path
@@ -64,11 +65,10 @@ def without_marks(word: str) -> str:
 
 
 # Syllables that begin or end no word of two. Without their pairs the index, which each page loads, is less than half as large.
-ALONE = frozenset(
-    """và của là một các những được với cho thì mà này ấy đó nó ta như khi nếu hay hoặc rằng vì nên cũng vẫn đã sẽ bị ở từ theo để
-    còn chỉ mỗi mọi hơn lại ra vào tới đến trên dưới trong ngoài về có hai ba bốn rất chứ do cả thế vậy nào gì đều đây kia lên
-    xuống cứ càng bởi tại bằng phải nhưng song""".split()
-)
+FUNCTION_WORDS = """và của là một các những được với cho thì mà này ấy đó nó ta như khi nếu hay hoặc rằng vì nên cũng vẫn đã sẽ bị ở từ theo
+để còn chỉ mỗi mọi hơn lại ra vào tới đến trên dưới trong ngoài về có hai ba bốn rất chứ do cả thế vậy nào gì đều đây kia
+lên xuống cứ càng bởi tại bằng phải nhưng song"""
+ALONE = frozenset(FUNCTION_WORDS.split())
 
 
 class Vietnamese(SearchLanguage):
@@ -97,7 +97,7 @@ var splitQuery = query => {
     def split(self, input):
         """The words of a text, and pairs of neighbours that may be one word of Vietnamese."""
         words = re.findall(r"\w+", unicodedata.normalize("NFC", input).lower())
-        pairs = zip(words, words[1:], strict=False)
+        pairs = itertools.pairwise(words)
         return words + [f"{a} {b}" for a, b in pairs if (a + b).isalpha() and not (a + b).isascii() and not ALONE & {a, b}]
 
     def stem(self, word):

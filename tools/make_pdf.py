@@ -4,6 +4,7 @@ The browser needs no network, and gets none.
 """
 
 import io
+import itertools
 import logging
 import posixpath
 import re
@@ -15,6 +16,7 @@ from html import escape
 from pathlib import Path
 
 import browsers
+import matplotlib
 from bs4 import BeautifulSoup, Tag
 from notebooks import ROOT, TAG, pages
 from playwright.sync_api import Page, sync_playwright
@@ -47,6 +49,18 @@ def setting(key: str, language: str) -> str:
     """What the configuration of the book in that language says."""
     config = ROOT / ("vi" if language == "vi" else "") / "_config.yml"
     return re.search(rf'(?m)^{key}: "?(.*?)"?$', config.read_text(encoding="utf-8"))[1]
+
+
+def fonts() -> str:
+    """DejaVu as style sheet, which Matplotlib brings along: the fonts of a machine need not have every letter of Vietnamese."""
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    faces = []
+    for family, italic in {"Serif": "Italic", "Sans": "Oblique"}.items():
+        for weight, slant in itertools.product(("", "Bold"), ("", italic)):
+            file = folder / f"DejaVu{family}{f'-{weight}{slant}' if weight or slant else ''}.ttf"
+            style = f"font-weight: {weight.lower() or 'normal'}; font-style: {'italic' if slant else 'normal'}"
+            faces.append(f'@font-face {{ font-family: "Book {family}"; {style}; src: url("{file.as_uri()}"); }}')
+    return "\n".join(faces)
 
 
 def number(place: Tag, formula: Tag) -> None:
@@ -140,6 +154,7 @@ def one_page(html: Path) -> str:
     return "\n".join(
         [
             f'<!DOCTYPE html><html lang="{lang}" data-theme="light"><head><meta charset="utf-8"><title>{title}</title>',
+            f"<style>{fonts()}</style>" if lang == "vi" else "",
             *styles,
             *map(str, mathjax),
             f'</head><body><header><img src="{logo}" alt=""><p class="title">{title}</p><p>{author}</p>',

@@ -58,7 +58,8 @@ def features(block: str) -> dict[str, Counter[str]]:
     text = take("displayed formulas", DISPLAY, text)
     text = take("formulas", INLINE, text)
     text = take("code words", CODE, text)
-    found["links"] = Counter(re.sub(r"^(\.\./|vi/)*|-vi(?=\.pdf$)", "", link) for link in LINK.findall(text))  # as seen from either book
+    # As seen from either book.
+    found["links"] = Counter(re.sub(r"^(\.\./|vi/)*|-vi(?=\.pdf$)", "", link) for link in LINK.findall(text))
     text = re.sub(r"(\]\()[^)\s]+", r"\1", re.sub(r"(href|src)=\"[^\"]*\"", "", text))
     found["numbers"] = Counter(NUMBER.findall(text))
     found["HTML"] = Counter(re.findall(r"</?\w+", text))
@@ -66,7 +67,7 @@ def features(block: str) -> dict[str, Counter[str]]:
 
 
 def words(block: str) -> int:
-    """How many words a paragraph has, apart from formulas, code, links, and what only the Vietnamese has: English words in brackets and labels."""
+    """How many words a paragraph has, apart from formulas, code, links, and English words that only the Vietnamese has."""
     text = INLINE.sub(" x ", DISPLAY.sub("", FENCE.sub("", block)))
     return len(re.findall(r"\w+", re.sub(r"\]\([^)]*\)|<[^>]+>|Nhãn trong hình.*|\(\*[^()]*\*\)", "", text)))
 
@@ -113,13 +114,13 @@ def read(path: Path) -> dict[str, Any]:
 def texts(path: Path) -> dict[str, tuple[str, str]]:
     """The texts of a notebook or a page by their names, each with the hash of what it translates, if it does."""
     if path.suffix == ".md":
-        found = {}
-        for i, section in enumerate(sections(path.read_text(encoding="utf-8")), 1):
-            mark = MARK.search(section)
-            found[f"section {i}"] = (MARK.sub("", section, count=1), mark[1] if mark else "")
-        return found
+        found = enumerate(sections(path.read_text(encoding="utf-8")), 1)
+        return {f"section {i}": (MARK.sub("", section), "".join(MARK.findall(section))) for i, section in found}
     return {
-        cell["id"]: ("".join(cell["source"]) if cell["cell_type"] == "markdown" else alt(cell), cell["metadata"].get("translates", ""))
+        cell["id"]: (
+            "".join(cell["source"]) if cell["cell_type"] == "markdown" else alt(cell),
+            cell["metadata"].get("translates", ""),
+        )
         for cell in read(path)["cells"]
         if cell["cell_type"] == "markdown" or alt(cell)
     }
@@ -140,7 +141,7 @@ def drift(english: Path, vietnamese: Path) -> list[str]:
     found = [f"{name} {text}: only in the Vietnamese" for text in ours if text not in theirs]
     for text, (source, _) in theirs.items():
         target, translates = ours.get(text, ("", ""))
-        if not target:
+        if not target or target == source:
             found.append(f"{name} {text}: not translated")
         elif translates != digest(source):
             found.append(f"{name} {text}: the English has changed since it was translated")
@@ -206,4 +207,6 @@ if __name__ == "__main__":
     follow()
     for name, text in (name.split(" ", 1) for name in sys.argv[1:]):
         mark(name, text)
-    print("\n".join(line for pair in twins() for line in drift(*pair)))
+    for pair in twins():
+        for line in drift(*pair):
+            print(line)

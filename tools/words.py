@@ -78,7 +78,7 @@ THEME = {
         # what stays English, for who has the page read aloud
         "<pre>": '<pre lang="en">',
         '<div class="output text_html"><div class="live" ': '<div class="output text_html"><div class="live" lang="en" ',
-        "<p>On the page of the book, this figure can be moved.</p>": '<p lang="vi">Trên trang web của sách, hình này tương tác được.</p>',
+        "<p>On the page of the book, this figure can be moved.": '<p lang="vi">Trên trang web của sách, hình này tương tác được.',
         '<dl class="py ': '<dl lang="en" class="py ',
     }
 }
