@@ -22,6 +22,8 @@ from set_repository import repository_url
 import tinyddpm as td
 
 CHAPTERS = notebooks.chapters()
+# Their code is that of the chapters, and their outputs too: see test_vietnamese.py.
+TWINS = notebooks.chapters(notebooks.ROOT / "vi")
 by_name = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 
 
@@ -106,7 +108,7 @@ def test_chapter_installs_the_package_and_repeats_its_outputs_in_the_time_that_i
 
 
 def test_every_chapter_begins_with_the_same_code_which_knows_the_repository():
-    (first,) = {code(nbformat.read(path, as_version=4))[0].source for path in CHAPTERS}
+    (first,) = {code(nbformat.read(path, as_version=4))[0].source for path in CHAPTERS + TWINS}
     assert re.findall(r"git\+(.*?)\"", first) == [repository_url(notebooks.ROOT / "_config.yml")]
 
 
@@ -164,7 +166,7 @@ def raw(source):
     return RAW.search(text) or MYST.search(text)
 
 
-@by_name
+@pytest.mark.parametrize("path", CHAPTERS + TWINS, ids=lambda path: path.relative_to(notebooks.ROOT).with_suffix("").as_posix())
 def test_no_cell_shows_markup_in_plain_markdown(path):
     seen = {i: raw(cell["source"]) for i, cell in enumerate(notebooks.cells(path)) if cell["cell_type"] == "markdown"}
     assert not any(seen.values()), {

@@ -86,7 +86,7 @@ def test_text_shows_no_markup(pages):
 def test_buttons_open_the_fork(html, pages):
     everything = "".join(map(str, pages.values()))
     assert repository_url(notebooks.ROOT / "_config.yml") not in everything
-    for path in notebooks.chapters() + [notebooks.ROOT / "vi" / path.relative_to(notebooks.ROOT) for path in notebooks.chapters()]:
+    for path in notebooks.chapters() + notebooks.chapters(notebooks.ROOT / "vi"):
         name = path.relative_to(notebooks.ROOT).as_posix()
         links = [a["href"] for a in pages[name.replace(".ipynb", ".html")].find_all("a", href=True)]
         assert f"https://colab.research.google.com/github/somebody/their-fork/blob/trunk/{name}" in links

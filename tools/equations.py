@@ -97,11 +97,10 @@ def fill_ledger(app, docname, source):
     if PLACEHOLDER not in source[0]:
         return
     entries, words = [], WORDS[app.config.language]
-    for path in notebooks.chapters():
+    for path in notebooks.chapters(Path(app.srcdir)):
         app.env.note_dependency(str(path))
         equations, checks = notebooks.equations(path), notebooks.checks(path)
-        title = notebooks.title(Path(app.srcdir) / path.relative_to(notebooks.ROOT))
-        entries.append(f"### {title}\n")
+        entries.append(f"### {notebooks.title(path)}\n")
         for equation in equations:
             check = next(c for c in checks if c["tag"] == equation.tag and c["kind"] != "refuted")
             statement = f"{check['statement']}, " if check["statement"] else ""

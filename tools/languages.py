@@ -65,8 +65,8 @@ def without_marks(word: str) -> str:
 
 
 # Syllables that begin or end no word of two. Without their pairs the index, which each page loads, is less than half as large.
-FUNCTION_WORDS = """và của là một các những được với cho thì mà này ấy đó nó ta như khi nếu hay hoặc rằng vì nên cũng vẫn đã sẽ bị ở từ theo
-để còn chỉ mỗi mọi hơn lại ra vào tới đến trên dưới trong ngoài về có hai ba bốn rất chứ do cả thế vậy nào gì đều đây kia
+FUNCTION_WORDS = """và của là một các những được với cho thì mà này ấy đó nó ta như khi nếu hay hoặc rằng vì nên cũng vẫn đã sẽ bị
+ở từ theo để còn chỉ mỗi mọi hơn lại ra vào tới đến trên dưới trong ngoài về có hai ba bốn rất chứ do cả thế vậy nào gì đều đây kia
 lên xuống cứ càng bởi tại bằng phải nhưng song"""
 ALONE = frozenset(FUNCTION_WORDS.split())
 

@@ -55,9 +55,9 @@ def pages() -> list[str]:
     return re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))
 
 
-def chapters() -> list[Path]:
-    """The chapters among them."""
-    return [ROOT / f"{name}.ipynb" for name in pages() if name.startswith("chapters/")]
+def chapters(book: Path = ROOT) -> list[Path]:
+    """The chapters among them; of the Vietnamese book, where its folder is given."""
+    return [book / f"{name}.ipynb" for name in pages() if name.startswith("chapters/")]
 
 
 def cells(path: Path) -> list[dict]:
