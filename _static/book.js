@@ -24,7 +24,7 @@ addEventListener("DOMContentLoaded", () => document.querySelector("a.language")?
 }));
 
 // On a phone formulas begin at the left, and are a little smaller.
-if (innerWidth < 500 && window.MathJax) MathJax.svg = { displayAlign: "left", scale: 0.9 };
+if (innerWidth < 500 && window.MathJax) MathJax.svg = { ...MathJax.svg, displayAlign: "left", scale: 0.9 };
 
 // A formula inside a text that is wider than the text, on a phone, gets a box of its own to scroll in: see book.css.
 const fit = () => document.querySelectorAll("span.math").forEach(math => {
