@@ -142,12 +142,13 @@ def test_every_formula_is_typeset(desk):
 
 @chapters_only
 def test_every_equation_bears_its_number(desk, name):
-    # The strokes of a number are known by the characters that they draw; in the Vietnamese book it is written, as all words are there.
+    # The strokes of a number are known by the characters that they draw. In the Vietnamese book it is written, as words are there.
     shown = desk.evaluate("""() => Object.fromEntries([...document.querySelectorAll("[id^=eq-]")].map(place => {
         let math = place;
         while (math && !math.matches("div.math")) math = math.nextElementSibling;
         const labels = math ? math.querySelectorAll("svg [data-labels] [data-mml-node=mtd]") : [];
-        const drawn = label => [...label.querySelectorAll("use[data-c], text")].filter(node => node.getBoundingClientRect().width > 1);
+        const drawn = label =>
+            [...label.querySelectorAll("use[data-c], text")].filter(node => node.getBoundingClientRect().width > 1);
         const letter = node => node.matches("text") ? node.textContent : String.fromCodePoint(parseInt(node.dataset.c, 16));
         const text = label => drawn(label).map(letter).join("");
         return [place.id, [...labels].map(text).join(" ")];
