@@ -7,6 +7,11 @@ tinyddpm.vietnamese = {
   "A picture drawn from the sentence: #": "Bức ảnh vẽ từ câu: #", "#, drawn in # steps and # seconds.": "#: vẽ xong sau # bước, hết # giây.",
   "The model cannot draw this: #": "Mô hình không vẽ được câu này: #",
   "The words: #.": "Mô hình chỉ hiểu các từ tiếng Anh này: #.",
+  faults: [
+    [/^it has the unknown word '(.*?)': the nearest known word is '(.*?)'/, "có từ lạ “$1”, từ gần nhất là “$2”"],
+    [/^it has the unknown word '(.*?)'.*/s, "có từ lạ “$1”"],
+    [/^it has (\d+) words.*most (\d+)$/, "có $1 từ, nhiều nhất được $2 từ"],
+  ],
 };
 
 // A sentence is typed or chosen, and its picture is drawn step by step. With `controls` the reader sets how, as in Chapter 9.
@@ -98,7 +103,8 @@ tinyddpm.figures.draw = async (stage, { sentences, controls = false }) => {
       keep(asked, end, job);
     } catch (error) {
       // The engine speaks of what it was given as the package does.
-      const fault = error.message.replace(/^caption = .*(?=has (the unknown word|\d+ words))/s, "it ");
+      let fault = error.message.replace(/^caption = .*(?=has (the unknown word|\d+ words))/s, "it ");
+      for (const [theirs, ours] of inVietnamese.faults || []) fault = fault.replace(theirs, ours);
       stage.says(say("The model cannot draw this: #", fault));
     }
     if (states !== own) return;  // another drawing has begun

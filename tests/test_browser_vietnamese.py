@@ -1,6 +1,8 @@
 """The Vietnamese book in a browser: what test_browser.py asks of the English pages, and the ways from one language to the other."""
 # ruff: noqa: F401, F811, for fixtures and tests that are taken from there
 
+import re
+
 import notebooks
 import pytest
 import test_browser
@@ -102,9 +104,12 @@ def test_the_first_page_asks_in_vietnamese_and_draws(browser, html):
     with visit(browser, (html / "vi/index.html").as_uri(), 1280) as page:
         page.get_by_role("button", name="Vẽ", exact=True).click()
         page.get_by_text("vẽ xong sau").wait_for(timeout=120_000)
-        page.get_by_label("Vẽ gì (bằng tiếng Anh)").fill("một hình tròn")
+        page.get_by_label("Vẽ gì (bằng tiếng Anh)").fill("a blu circle")
         page.keyboard.press("Enter")
-        page.get_by_text("Mô hình không vẽ được câu này").wait_for()
+        page.get_by_text("Mô hình không vẽ được câu này: có từ lạ “blu”, từ gần nhất là “blue”").wait_for()
+        page.get_by_label("Vẽ gì (bằng tiếng Anh)").fill("a red circle " * 9)
+        page.keyboard.press("Enter")
+        page.get_by_text(re.compile(r"có 27 từ, nhiều nhất được \d+ từ$")).wait_for()
         assert page.faults == []
 
 
