@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg
 BOOK := _config.yml _toc.yml index.md pages/*.md chapters/*.ipynb
-SOURCES := $(wildcard $(BOOK) $(addprefix vi/,$(BOOK)) vi/locale/vi/*/*.[pj]* tinyddpm/*.py tinyddpm/weights/*/* tools/*.py tools/*/* _static/* live/*)
+SOURCES := $(wildcard $(BOOK) $(addprefix vi/,$(BOOK)) vi/locale/vi/*/*.[pj]* tinyddpm/*.py tinyddpm/weights/*/* tools/*.py tools/templates/* _static/* live/*)
 
 .PHONY: help book pdf vi test chapters flakes lint mutation dist clean
 
@@ -10,7 +10,7 @@ help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 book: _build/.done  ## the book as HTML, in _build/html; the Vietnamese one is in its folder vi
-	@echo "The book is ready: $(CURDIR)/_build/html/index.html"
+	@printf 'The book is ready: %s\n' $(CURDIR)/_build/html/index.html $(CURDIR)/_build/html/vi/index.html
 
 pdf: _build/pdf/tinyddpm.pdf _build/pdf/tinyddpm-vi.pdf  ## the book as one PDF for each language, in _build/pdf; needs a browser such as Debian's chromium
 	@printf 'The book is ready: %s\n' $(addprefix $(CURDIR)/,$^)

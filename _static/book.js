@@ -8,7 +8,7 @@
 const say = {
   en: { show: "Show", ideas: "ideas", everything: "everything", fold: "Fold set-up, checks and plotting", unfold: "Unfold all code and all checks" },
   vi: { show: "Hiện", ideas: "ý tưởng", everything: "tất cả", fold: "Gấp phần chuẩn bị, kiểm tra và vẽ hình", unfold: "Mở mọi đoạn mã và mọi phép kiểm tra" },
-}[document.documentElement.lang] || {};
+}[document.documentElement.lang === "vi" ? "vi" : "en"];
 
 // The copy buttons know some languages, and take another.
 if (document.documentElement.lang === "vi" && typeof messages !== "undefined") {
@@ -20,6 +20,7 @@ if (document.documentElement.lang === "vi" && typeof messages !== "undefined") {
 addEventListener("DOMContentLoaded", () => document.querySelector("a.language")?.addEventListener("click", event => {
   const above = [...document.querySelectorAll("article section[id], article [id^=eq-], article [id^=slip-]")]
     .filter(node => node.getBoundingClientRect().top < 120);
+  event.currentTarget.search = location.search;  // on the page of the search, what was looked for
   event.currentTarget.hash = scrollY > 200 && above.length ? above.pop().id : "";
 }));
 

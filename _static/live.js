@@ -4,13 +4,14 @@
   "use strict";
   const home = document.currentScript.src.replace(/live\.js.*$/, "live/");
   const loaded = {};
+  const { lang } = document.documentElement;
   const say = {
-    live: "Live figure", run: "Run it here", stays: "This figure cannot be moved here",
-    ...document.documentElement.lang === "vi" && { live: "Hình tương tác", run: "Chạy ngay tại đây", stays: "Ở đây hình này không tương tác được" },
+    run: "Run it here", stays: "This figure cannot be moved here", missing: "could not be loaded",
+    ...lang === "vi" && { run: "Chạy ngay tại đây", stays: "Ở đây hình này không tương tác được", missing: "không tải được" },
   };
   const load = name => loaded[name] ||= new Promise((done, failed) => {
     const script = document.createElement("script");
-    const missing = () => { delete loaded[name]; script.remove(); failed(new Error(`${name}.js could not be loaded`)); };
+    const missing = () => { delete loaded[name]; script.remove(); failed(new Error(`${name}.js: ${say.missing}`)); };
     Object.assign(script, { src: `${home}${name}.js`, onload: done, onerror: missing });
     document.head.append(script);
   });
@@ -20,7 +21,9 @@
     const { figure, settings, weights } = element.dataset;
     await all(["engine", "plot", figure, ...(weights ? weights.split(" ").map(name => `weights/${name}`) : [])]);
     element.classList.add("is-live");
-    const label = `${say.live}: ${(element.dataset.label || element.querySelector("img").alt).split(". ")[0]}`;
+    // In the language of the figure, which in a chapter is English.
+    const live = element.closest("[lang]").lang === "vi" ? "Hình tương tác" : "Live figure";
+    const label = `${live}: ${(element.dataset.label || element.querySelector("img").alt).split(". ")[0]}`;
     await tinyddpm.figures[figure](new tinyddpm.Stage(element, label), JSON.parse(settings || "{}"));
   }
   // Where it cannot be, the picture stays, and the reader is told why.
@@ -28,7 +31,7 @@
     console.error(error);
     element.classList.remove("is-live");
     element.querySelector(".live-stage")?.remove();
-    element.querySelector(":scope > p").textContent = `${say.stays}: ${error.message}.`;
+    Object.assign(element.querySelector(":scope > p"), { lang }).textContent = `${say.stays}: ${error.message}.`;
   }
 
   // A figure with weights waits for a click; the others begin when they come near.
@@ -43,7 +46,7 @@
     }
     const button = document.createElement("button");
     const textContent = `▶ ${say.run} (${element.dataset.size})`;
-    Object.assign(button, { type: "button", className: "live-button live-start", textContent });
+    Object.assign(button, { type: "button", className: "live-button live-start", textContent, lang });
     button.addEventListener("click", async () => {
       button.disabled = true;
       try { await begin(element); } catch (error) { failed(element, error); }

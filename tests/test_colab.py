@@ -23,7 +23,7 @@ import tinyddpm as td
 
 CHAPTERS = notebooks.chapters()
 # Their code is that of the chapters, and their outputs too: see test_vietnamese.py.
-TWINS = notebooks.chapters(notebooks.ROOT / "vi")
+TWINS = notebooks.chapters(notebooks.BOOKS["vi"])
 by_name = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 
 

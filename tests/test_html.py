@@ -86,7 +86,7 @@ def test_text_shows_no_markup(pages):
 def test_buttons_open_the_fork(html, pages):
     everything = "".join(map(str, pages.values()))
     assert repository_url(notebooks.ROOT / "_config.yml") not in everything
-    for path in notebooks.chapters() + notebooks.chapters(notebooks.ROOT / "vi"):
+    for path in notebooks.chapters() + notebooks.chapters(notebooks.BOOKS["vi"]):
         name = path.relative_to(notebooks.ROOT).as_posix()
         links = [a["href"] for a in pages[name.replace(".ipynb", ".html")].find_all("a", href=True)]
         assert f"https://colab.research.google.com/github/somebody/their-fork/blob/trunk/{name}" in links
@@ -281,16 +281,32 @@ def test_the_switch_leads_to_the_same_page_which_has_the_same_places(html, pages
         assert places(pages[name]) == places(pages[f"vi/{name}"]), name
 
 
-NAMES = {"html", "Colab", ".ipynb", ".md", ".pdf", "Ctrl", "+", "K", "|", "tinyddpm", "English", "Tiếng Việt", "Stable Diffusion"}
+NAMES = {
+    "html",
+    "Colab",
+    ".ipynb",
+    ".md",
+    ".pdf",
+    "Ctrl",
+    "+",
+    "K",
+    "|",
+    "tinyddpm",
+    "Colab logo",
+    "English",
+    "Tiếng Việt",
+    "Stable Diffusion",
+}
 
 
 def around(page):
     """What the theme writes around the text of a page, with what it says of its buttons."""
     page = copy(page)
+    said = [node["title"] for node in page.select(".headerlink")]
     for node in page.select("article, script, style, .bd-toc, .toc-entry, .page-toc, template"):
         node.extract()
-    said = [text for text in page.find_all(string=True) if type(text).__name__ == "NavigableString"]
-    for attribute in ("title", "aria-label", "placeholder", "data-bs-title"):
+    said += [text for text in page.find_all(string=True) if type(text).__name__ == "NavigableString"]
+    for attribute in ("title", "alt", "aria-label", "placeholder", "data-bs-title"):
         said += [node[attribute] for node in page.find_all(**{attribute: True})]
     return {" ".join(text.split()) for text in said} - NAMES - {""}
 

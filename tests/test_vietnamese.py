@@ -47,7 +47,7 @@ def test_both_books_are_made_alike():
     listed = [re.findall(r"(?:root|file): (\S+)", (folder / "_toc.yml").read_text(encoding="utf-8")) for folder in (root, vi)]
     assert listed[0] == listed[1]
     lines = r"^( *(title|author|path_to_book|exclude_patterns|locale_dirs|language|mathjax3_config):|# The ).*\n"
-    own = re.compile(rf"(?m){lines}|(toc_title|search_bar_text): [^,]+, ")
+    own = re.compile(rf"(?m){lines}|(toc_title|search_bar_text): [^,\n]+, |logo: {{[^}}]*}}, ")
     settings = [own.sub("", (folder / "_config.yml").read_text(encoding="utf-8")).replace("../", "") for folder in (root, vi)]
     assert settings[0] == settings[1]
 

@@ -64,10 +64,10 @@ def without_marks(word: str) -> str:
     return "".join(letter for letter in plain if not unicodedata.combining(letter))
 
 
-# Syllables that begin or end no word of two. Without their pairs the index, which each page loads, is less than half as large.
+# Syllables that are seldom a part of a word of two. Without their pairs the index, which each page loads, is half as large.
 FUNCTION_WORDS = """và của là một các những được với cho thì mà này ấy đó nó ta như khi nếu hay hoặc rằng vì nên cũng vẫn đã sẽ bị
-ở từ theo để còn chỉ mỗi mọi hơn lại ra vào tới đến trên dưới trong ngoài về có hai ba bốn rất chứ do cả thế vậy nào gì đều đây kia
-lên xuống cứ càng bởi tại bằng phải nhưng song"""
+ở từ theo để còn mỗi mọi hơn lại ra vào tới đến trên dưới trong ngoài về có hai ba bốn rất chứ do cả thế vậy nào gì đây kia
+lên xuống cứ càng bởi tại phải nhưng song"""
 ALONE = frozenset(FUNCTION_WORDS.split())
 
 
@@ -81,18 +81,22 @@ var Stemmer = function () {
   this.stemWord = word => word.normalize("NFD").replace(/\p{Mn}/gu, "").replace(/đ/g, "d");
 };
 """
-    js_splitter_code = r"""
+    js_splitter_code = (
+        rf"const alone = new Set({sorted(ALONE)});"
+        + r"""
 // Pairs that some page has; a syllable that is in none of them stands alone.
 var splitQuery = query => {
   const words = query.normalize("NFC").split(/[^\p{Letter}\p{Number}_]+/gu).filter(word => word);
   const { terms, titleterms } = Search._index, stem = new Stemmer().stemWord, found = [], paired = new Set();
   words.slice(1).forEach((word, i) => {
-    const pair = `${words[i]} ${word}`, key = stem(pair.toLowerCase());
+    const pair = `${words[i]} ${word}`.toLowerCase(), key = stem(pair);
+    if (pair.split(" ").some(word => alone.has(word))) return;
     if (key in terms || key in titleterms) { found.push(pair); paired.add(i).add(i + 1); }
   });
   return [...found, ...words.filter((_, i) => !paired.has(i))];
 };
 """
+    )
 
     def split(self, input):
         """The words of a text, and pairs of neighbours that may be one word of Vietnamese."""
@@ -106,18 +110,23 @@ var splitQuery = query => {
 
     def word_filter(self, word):
         """Numbers alone are not looked for."""
-        return not word.replace(" ", "").isdigit() and len(word) > 1
+        return not word.isdigit()
 
 
 def speak_the_language(app, exception):
     """Puts the reader's language in place of what the theme cannot be told to say otherwise."""
     if exception is not None or app.builder.name != "html":
         return
+    unused = {*(words := THEME.get(app.config.language, {}))}
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        for theirs, ours in THEME.get(app.config.language, {}).items():
-            text = text.replace(theirs, ours)
+        for theirs, ours in words.items():
+            if theirs in text:
+                text = text.replace(theirs, ours)
+                unused.discard(theirs)
         page.write_text(text, encoding="utf-8")
+    if unused:
+        raise ValueError(f"the theme does not write any more what tools/words.py puts other words for: {sorted(unused)}")
 
 
 def find_catalogues(app, config):

@@ -18,7 +18,7 @@ from pathlib import Path
 import browsers
 import matplotlib
 from bs4 import BeautifulSoup, Tag
-from notebooks import ROOT, TAG, pages
+from notebooks import BOOKS, TAG, pages
 from playwright.sync_api import Page, sync_playwright
 from pypdf import PdfReader, PdfWriter
 from words import WORDS
@@ -47,8 +47,7 @@ def language(html: Path) -> str:
 
 def setting(key: str, language: str) -> str:
     """What the configuration of the book in that language says."""
-    config = ROOT / ("vi" if language == "vi" else "") / "_config.yml"
-    return re.search(rf'(?m)^{key}: "?(.*?)"?$', config.read_text(encoding="utf-8"))[1]
+    return re.search(rf'(?m)^{key}: "?(.*?)"?$', (BOOKS[language] / "_config.yml").read_text(encoding="utf-8"))[1]
 
 
 def fonts() -> str:
@@ -80,6 +79,8 @@ def article(html: Path, name: str) -> Tag:
         node.extract()
     for node in found.select("script, style, source"):  # the last: a film, beside a picture that stands for it
         node.extract()
+    for link in found.select("a[hreflang]"):
+        link.unwrap()  # it leads to the book in the other language
     for place in found.select('span[id^="eq-"]'):
         number(place, place.find_next_sibling("div", class_="math"))
     for token in found.select("pre .n, pre .p, pre .w, pre .o, pre > span:empty"):
@@ -94,10 +95,7 @@ def article(html: Path, name: str) -> Tag:
         if not re.match(r"[a-z]+:", link["href"]):
             path, _, place = link["href"].partition("#")
             target = posixpath.normpath(posixpath.join(posixpath.dirname(name), path)).removesuffix(".html") if path else name
-            if target in pages():
-                link["href"] = f"#{target}:{place}" if place else f"#{target}"
-            else:
-                link.unwrap()  # it leads to the book in the other language
+            link["href"] = f"#{target}:{place}" if place else f"#{target}"
     for image in found.find_all("img"):
         if not image["src"].startswith("data:"):
             image["src"] = (html / name).parent.joinpath(image["src"]).resolve().as_uri()

@@ -10,6 +10,7 @@ from docutils.nodes import make_id
 from tinyddpm.book.ledger import MIME
 
 ROOT = Path(__file__).parents[1]
+BOOKS = {"en": ROOT, "vi": ROOT / "vi"}  # by language
 DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.S)
 TAG = re.compile(r"\\tag\{([^}]*)\}")
 SLIP = re.compile(r"(?m)^> \*\*Where this goes wrong: (.+?)\.?\*\*")

@@ -29,10 +29,10 @@ def set_repository(root: Path, url: str, branch: str) -> None:
     owner, name = url.split("/")[-2:]
     site = f"https://{owner.lower()}.github.io/{name}"
     for book in ("", "vi/"):
+        for chapter in sorted(root.glob(f"{book}chapters/*.ipynb")):
+            places[chapter.relative_to(root).as_posix()] = (r"(.* @ git\+)https://[^\s\\\"']+(.*)", rf"\g<1>{url}\g<2>")
         places[f"{book}_config.yml"] = (r"(repository:\n  url: ).*(\n  branch: ).*", rf"\g<1>{url}\g<2>{branch}")
         places[f"{book}index.md"] = (r"(.*\]\()https://\S+/(tinyddpm(?:-vi)?\.pdf\).*)", rf"\g<1>{site}/\g<2>")
-    for chapter in sorted([*root.glob("chapters/*.ipynb"), *root.glob("vi/chapters/*.ipynb")]):
-        places[chapter.relative_to(root).as_posix()] = (r"(.* @ git\+)https://[^\s\\\"']+(.*)", rf"\g<1>{url}\g<2>")
     written = {}
     for name, (place, filled) in places.items():
         written[name], changes = re.subn(rf"(?m)^{place}$", filled, (root / name).read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ Where the English text has changed since, the translation is stale, and a test s
 `python tools/vietnamese.py NAME...` marks it as that, with the name that was given: "chapters/loss.ipynb loss-24a".
 """
 
+import copy
 import hashlib
 import json
 import re
@@ -24,7 +25,7 @@ INLINE = re.compile(r"\$[^$]+\$")
 CODE = re.compile(r"`[^`\n]+`")
 LINK = re.compile(r"(?:\]\(|<a [^>]*href=\"|<img [^>]*src=\")([^)\"\s]+)")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-WORDS = re.compile(r"\\text\{([^}]*)\}")
+IN_FORMULA = re.compile(r"\\text\{([^}]*)\}")
 MARK = re.compile(r"(?m)^<!-- translates (\w*) -->\n*")
 
 
@@ -33,11 +34,17 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.strip().encode()).hexdigest()[:12]
 
 
-def blocks(text: str) -> list[str]:
-    """The paragraphs of a text; a block of code stays one, whatever empty lines are in it."""
+def split(pattern: str, text: str) -> list[str]:
+    """The parts of a text, cut where the pattern is, but not inside a block of code."""
     kept: list[str] = []
     held = FENCE.sub(lambda found: kept.append(found[0]) or f"\0{len(kept) - 1}\0", text)
-    return [re.sub("\0(\\d+)\0", lambda at: kept[int(at[1])], block) for block in re.split(r"\n\s*\n", held.strip())]
+    parts = [re.sub("\0(\\d+)\0", lambda at: kept[int(at[1])], part).strip() for part in re.split(pattern, held)]
+    return [part for part in parts if part]
+
+
+def blocks(text: str) -> list[str]:
+    """The paragraphs of a text; a block of code stays one, whatever empty lines are in it."""
+    return split(r"\n\s*\n", text)
 
 
 def _kind(block: str) -> str:
@@ -53,7 +60,7 @@ def features(block: str) -> dict[str, Counter[str]]:
         found[name] = Counter(re.sub(r"\s+", " ", match[0]) for match in pattern.finditer(text))
         return pattern.sub(" ", text)
 
-    text = WORDS.sub(lambda words: r"\text{" + "".join(NUMBER.findall(words[1])) + "}", block)
+    text = IN_FORMULA.sub(lambda words: r"\text{" + "".join(NUMBER.findall(words[1])) + "}", block)
     text = take("code blocks", FENCE, text)
     text = take("displayed formulas", DISPLAY, text)
     text = take("formulas", INLINE, text)
@@ -66,7 +73,7 @@ def features(block: str) -> dict[str, Counter[str]]:
     return {name: +counter for name, counter in found.items()}
 
 
-def words(block: str) -> int:
+def count_words(block: str) -> int:
     """How many words a paragraph has, apart from formulas, code, links, and English words that only the Vietnamese has."""
     text = INLINE.sub(" x ", DISPLAY.sub("", FENCE.sub("", block)))
     return len(re.findall(r"\w+", re.sub(r"\]\([^)]*\)|<[^>]+>|Nhãn trong hình.*|\(\*[^()]*\*\)", "", text)))
@@ -86,8 +93,9 @@ def faults(english: str, vietnamese: str) -> Iterator[str]:
             for text in (ours[name] - theirs[name]).elements():
                 yield f"paragraph {i + 1}: {name}: {text!r} is not in the English"
         # A word of English is 1.2 of Vietnamese, which writes syllables; in nearly all paragraphs it is between 1 and 1.5.
-        if words(source) >= 20 and not 0.85 <= words(target) / words(source) <= 1.75:
-            yield f"paragraph {i + 1}: {words(target)} words for {words(source)}: something is lost or added"
+        count, expected = count_words(target), count_words(source)
+        if expected >= 20 and not 0.85 <= count / expected <= 1.75:
+            yield f"paragraph {i + 1}: {count} words for {expected}: something is lost or added"
 
 
 # ---- texts, each with its name ----
@@ -95,10 +103,7 @@ def faults(english: str, vietnamese: str) -> Iterator[str]:
 
 def sections(page: str) -> list[str]:
     """A page, cut at its headings; what looks like a heading inside a block of code is none."""
-    kept: list[str] = []
-    held = FENCE.sub(lambda found: kept.append(found[0]) or f"\0{len(kept) - 1}\0", page)
-    cut = re.split(r"(?m)^(?=#{1,4} )", held)
-    return [re.sub("\0(\\d+)\0", lambda at: kept[int(at[1])], section).strip() for section in cut if section.strip()]
+    return split(r"(?m)^(?=#{1,4} )", page)
 
 
 def alt(cell: dict[str, Any]) -> str:
@@ -108,7 +113,10 @@ def alt(cell: dict[str, Any]) -> str:
 
 def read(path: Path) -> dict[str, Any]:
     """A notebook."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise SystemExit(f"{path} is no notebook: {error}") from error
 
 
 def texts(path: Path) -> dict[str, tuple[str, str]]:
@@ -159,7 +167,7 @@ def twin(english: dict[str, Any], vietnamese: dict[str, Any]) -> dict[str, Any]:
     """The English notebook, with the words of the Vietnamese one where it has some."""
     own = {cell["id"]: cell for cell in vietnamese["cells"]}
     cells = []
-    for cell in json.loads(json.dumps(english["cells"])):
+    for cell in copy.deepcopy(english["cells"]):
         translated = own.get(cell["id"], {"cell_type": None, "metadata": {}})
         marks = {"translates": translated["metadata"]["translates"]} if "translates" in translated["metadata"] else {}
         if cell["cell_type"] == "markdown" and translated["cell_type"] == "markdown":
@@ -173,23 +181,32 @@ def twin(english: dict[str, Any], vietnamese: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(path: Path, notebook: dict[str, Any]) -> None:
-    """Writes a notebook as nbformat does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    """Writes a notebook as nbformat does, if it says anything new."""
+    text = json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def follow() -> None:
     """Brings code, outputs and order of all twin notebooks up to date; a cell without a translation stays English, and unmarked."""
     for english, vietnamese in twins():
         if english.suffix == ".ipynb":
-            write(vietnamese, twin(read(english), read(vietnamese) if vietnamese.is_file() else {"cells": []}))
+            before = read(vietnamese) if vietnamese.is_file() else {"cells": []}
+            after = twin(read(english), before)
+            kept = {cell["id"] for cell in after["cells"]}
+            for cell in before["cells"]:
+                if cell["id"] not in kept and cell["cell_type"] == "markdown":
+                    print(f"{vietnamese} {cell['id']}: the English has no such cell any more. It said: {''.join(cell['source'])}")
+            write(vietnamese, after)
 
 
 def mark(name: str, text: str) -> None:
     """Says that a text has been translated as it now is."""
     english, vietnamese = ROOT / name, ROOT / "vi" / name
-    if text not in (texts(english) if english.is_file() else {}):
-        raise SystemExit(f"{name} has no text {text!r}")
+    for path in (english, vietnamese):
+        if text not in (texts(path) if path.is_file() else {}):
+            raise SystemExit(f"{path} has no text {text!r}")
     new = digest(texts(english)[text][0])
     if english.suffix == ".ipynb":
         notebook = read(vietnamese)
@@ -205,7 +222,8 @@ def mark(name: str, text: str) -> None:
 
 if __name__ == "__main__":
     follow()
-    for name, text in (name.split(" ", 1) for name in sys.argv[1:]):
+    for argument in sys.argv[1:]:
+        name, _, text = argument.partition(" ")
         mark(name, text)
     for pair in twins():
         for line in drift(*pair):

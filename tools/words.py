@@ -56,7 +56,6 @@ WORDS = {
 # What the theme writes in English, or in words that no reader would use, whatever the language.
 THEME = {
     "vi": {
-        ">Table of contents<": ">Mục lục<",
         ">Repository<": ">Kho mã nguồn<",
         ">Open issue<": ">Báo lỗi<",
         "Launch interactive content": "Chạy trang này",
