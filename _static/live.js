@@ -11,7 +11,7 @@
   };
   const load = name => loaded[name] ||= new Promise((done, failed) => {
     const script = document.createElement("script");
-    const missing = () => { delete loaded[name]; script.remove(); failed(new Error(`${name}.js: ${say.missing}`)); };
+    const missing = () => { delete loaded[name]; script.remove(); failed(new Error(`${name}.js ${say.missing}`)); };
     Object.assign(script, { src: `${home}${name}.js`, onload: done, onerror: missing });
     document.head.append(script);
   });
