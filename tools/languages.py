@@ -9,6 +9,7 @@ import re
 import unicodedata
 from pathlib import Path
 
+import drift
 import notebooks
 import vietnamese
 from docutils import nodes
@@ -37,7 +38,7 @@ def offer_the_other_language(app, page, template, context, doctree):
 
 def names_of_places(text: str) -> list[str]:
     """The names that the headings of a text have in the built page."""
-    titles = re.findall(r"(?m)^#{1,4} (.+)$", vietnamese.FENCE.sub("", text))
+    titles = re.findall(r"(?m)^#{1,4} (.+)$", drift.FENCE.sub("", text))
     return [nodes.make_id(re.sub(r"[$`*]", "", title)) for title in titles]
 
 
