@@ -542,6 +542,10 @@ def test_chapter_has_its_parts(path):
     assert path.stat().st_size < 3e6
 
 
+# What comes out a little differently on another processor, and what is held to it instead.
+UNSTABLE = {"generative-models-table": "a GAN, whose training magnifies rounding; (0.4) and the assertions below it hold"}
+
+
 @by_name
 def test_no_check_can_be_silenced(path):
     """A cell is compared with its stored output unless that is a live figure, and each verdict comes from a call in its cell."""
@@ -549,6 +553,7 @@ def test_no_check_can_be_silenced(path):
     for cell in cells:
         tags = set(cell["metadata"].get("tags", []))
         live = any("text/html" in output.get("data", {}) for output in cell.get("outputs", []))
+        live |= cell["id"] in UNSTABLE
         assert tags <= ({"hide-input", "nbval-ignore-output"} if live else {"hide-input", "hide-cell"}), cell["source"]
         assert not re.search(r"(?i)#\s*nbval", cell["source"]), cell["source"]
     for check in notebooks.checks(path):
