@@ -15,6 +15,7 @@ from test_glossary import ROWS
 TWINS = vietnamese.twins()
 by_name = pytest.mark.parametrize(("english", "twin"), TWINS, ids=[twin.stem for _, twin in TWINS])
 NOTEBOOKS = [pair for pair in TWINS if pair[0].suffix == ".ipynb"]
+by_chapter = pytest.mark.parametrize(("english", "twin"), NOTEBOOKS, ids=[twin.stem for _, twin in NOTEBOOKS])
 
 
 # ---- the two books are one ----
@@ -26,7 +27,7 @@ def test_nothing_has_drifted(english, twin):
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize(("english", "twin"), NOTEBOOKS, ids=[twin.stem for _, twin in NOTEBOOKS])
+@by_chapter
 def test_a_twin_is_its_notebook_with_other_words(english, twin):
     """Code and outputs, tags and order; and it is stored as chapters are."""
     ours, theirs = vietnamese.read(twin), vietnamese.read(english)
@@ -136,10 +137,10 @@ PLANTED = {
 
 
 @pytest.mark.parametrize(("cell", "change"), PLANTED.values(), ids=PLANTED)
-def test_a_drift_in_the_vietnamese_is_found_and_the_cell_named(cell, change, tmp_path, monkeypatch):
+def test_a_drift_in_the_vietnamese_is_found_and_the_cell_named(cell, change, tmp_path):
     english, twin = next(pair for pair in TWINS if pair[0].stem == "forward")
-    changed = edited(twin, tmp_path, cell, change)
-    found = [line for line in vietnamese.drifted(english, changed) if line not in vietnamese.drifted(english, twin)]
+    changed, before = edited(twin, tmp_path, cell, change), vietnamese.drifted(english, twin)
+    found = [line for line in vietnamese.drifted(english, changed) if line not in before]
     assert found and all(cell in line for line in found)
 
 
@@ -185,7 +186,7 @@ def test_a_change_in_the_english_is_found_and_the_cell_named(change, tmp_path, m
     assert found == [f"chapters/forward.ipynb {CELL}: the English has changed since it was translated"]
 
 
-def test_a_cell_that_is_missing_added_or_moved_is_found(tmp_path, monkeypatch):
+def test_a_cell_that_is_missing_added_or_moved_is_found(tmp_path):
     english, twin = next(pair for pair in TWINS if pair[0].stem == "forward")
     notebook = vietnamese.read(twin)
     place = next(i for i, cell in enumerate(notebook["cells"]) if cell["id"] == CELL)
@@ -365,7 +366,7 @@ def prose(path):
     return " ".join(plain(block) for block in paragraphs if not re.match(r"\s*(#|\| ký hiệu|\$\$|```|<)", block))
 
 
-@pytest.mark.parametrize(("english", "twin"), NOTEBOOKS, ids=[twin.stem for _, twin in NOTEBOOKS])
+@by_chapter
 def test_the_english_word_stands_in_brackets_where_a_chapter_begins_to_use_a_term(english, twin):
     """At its third use at the latest: the first may be a part of another term, as in the name of a chapter."""
     theirs, ours = " ".join(plain(text) for text, _ in vietnamese.texts(english).values()), prose(twin)

@@ -136,8 +136,9 @@ def _faults(source: str, target: str, reordered: bool) -> Iterator[str]:
                 missing, added = Counter(wanted[name]) - Counter(found[name]), Counter(found[name]) - Counter(wanted[name])
                 change = [f"{text!r} is missing" for text in missing] + [f"{text!r} is not in the English" for text in added]
                 yield f"{name}: {'; '.join(change) or 'in another order'}"
+        counted = plain(expected)
         for number, words in COUNTS.items():
-            if re.search(rf"\b{number}\b", plain(expected), re.I) and not re.search(rf"\b({words})\b", piece, re.I):
+            if re.search(rf"\b{number}\b", counted, re.I) and not re.search(rf"\b({words})\b", piece, re.I):
                 yield f"{number!r} is not said"
     words, said = plain(source), plain(target)
     if len(re.findall(r"[^\W\d_]{2,}", words)) >= 4 and words == said and not source.startswith(("|", "```")):

@@ -116,9 +116,10 @@ var splitQuery = query => {
 
 def speak_the_language(app, exception):
     """Puts the reader's language in place of what the theme cannot be told to say otherwise."""
-    if exception is not None or app.builder.name != "html":
+    words = THEME.get(app.config.language)
+    if exception is not None or app.builder.name != "html" or words is None:
         return
-    unused = {*(words := THEME.get(app.config.language, {}))}
+    unused = {*words}
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         for theirs, ours in words.items():

@@ -103,9 +103,8 @@ def drifted(english: Path, vietnamese: Path) -> list[str]:
             free = frozenset(REORDERED.get(f"{english.stem} {text}", ()))
             found += [f"{name} {text}: {fault}" for fault in faults(source, target, free)]
     if english.suffix == ".ipynb":
-        order = [text for text in theirs if text in ours]
-        if sorted(ours) == sorted(theirs) and list(ours) != order:
-            moved = next(text for text, there in zip(ours, order, strict=True) if text != there)
+        if sorted(ours) == sorted(theirs) and list(ours) != list(theirs):
+            moved = next(text for text, there in zip(ours, theirs, strict=True) if text != there)
             found.append(f"{name} {moved}: the cells are in another order from here on")
         found += [
             f"{name} {cell}: its code, outputs or tags are not those of the English: `make vi`"
@@ -155,7 +154,7 @@ def follow() -> None:
         if english.suffix == ".ipynb":
             before = read(vietnamese) if vietnamese.is_file() else {"cells": []}
             after = twin(read(english), before)
-            kept = {**texts_of(after)}
+            kept = texts_of(after)
             for text, words in texts_of(before).items():
                 if text not in kept:
                     print(f"{vietnamese} {text}: the English has no such text any more. It said: {words}")
